@@ -18,6 +18,8 @@ LEASE_BEFORE_ANY_JUDGMENT = timedelta(minutes=30)
 MEDIANS_PER_LEASE = 3
 
 AHEAD = 2  # assignments fetched ahead of the one on screen
+AHEAD_MOST = 20  # the same for a labeler whose connection may fail
+OPEN_PER_AHEAD = 10  # open comparisons for each that one labeler holds ahead
 UNDO_DEPTH = 10
 OVERLAP_MOST = 99  # judgments of one comparison
 
@@ -53,6 +55,19 @@ def lease_length(median_active_ms: int | None) -> timedelta:
         return LEASE_BEFORE_ANY_JUDGMENT
     wanted = timedelta(milliseconds=MEDIANS_PER_LEASE * median_active_ms)
     return min(max(wanted, SHORTEST_LEASE), LONGEST_LEASE)
+
+
+def ahead(median_active_ms: int | None, open_comparisons: int) -> int:
+    """Return how many comparisons a labeler may hold ahead of the one on screen.
+
+    As many as they can judge before the lease of the last one ends, at most a tenth of what is
+    open: held comparisons are kept from others. Until the project's median time is known, and near
+    the end of a queue, that is `AHEAD`.
+    """
+    if not median_active_ms:
+        return AHEAD
+    in_time = lease_length(median_active_ms) // timedelta(milliseconds=median_active_ms) - 1
+    return max(AHEAD, min(AHEAD_MOST, in_time, open_comparisons // OPEN_PER_AHEAD))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.assignment import AHEAD
+from app.domain.assignment import AHEAD, AHEAD_MOST
 from app.services.judging.submissions import Skip, Submission
 from app.web.judgment_kinds import AnyJudgmentIn
 from app.web.row_ids import RowIdIn
@@ -19,6 +19,8 @@ Key = Annotated[
 ]
 LeaseToken = Annotated[str, Field(max_length=64)]
 Comment = Annotated[str, Field(max_length=10_000)]
+
+CLAIMED_MOST = 5  # assignments of one request
 
 _KEY = "nH3vQ9sXy2Lk"
 _JUDGMENT = {
@@ -104,8 +106,17 @@ class ClaimIn(BaseModel):
 
     model_config = _example({"held": [17], "count": 2})
 
-    held: Annotated[list[int], Field(max_length=20)] = []
-    count: Annotated[int, Field(ge=0, le=AHEAD + 1)] = 1
+    held: Annotated[list[int], Field(max_length=3 * AHEAD_MOST)] = []
+    count: Annotated[int, Field(ge=0, le=CLAIMED_MOST)] = 1
+    ahead: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=AHEAD_MOST,
+            description="How many to hold ahead of the one on screen; the queue's `ahead` limits "
+            "it.",
+        ),
+    ] = AHEAD
     rendered: Annotated[bool, Field(description="Add sanitized HTML and the raw view.")] = False
 
 
@@ -122,6 +133,14 @@ class ExchangeIn(ClaimIn):
 
     submissions: Annotated[list[SubmissionOf], Field(max_length=AHEAD + 1)] = []
     skips: Annotated[list[SkipOf], Field(max_length=AHEAD + 1)] = []
+
+
+class ReleaseIn(BaseModel):
+    """The assignments to return to the queue; all of yours by default."""
+
+    model_config = _example({"assignments": [18, 19]})
+
+    assignments: Annotated[list[int] | None, Field(max_length=3 * AHEAD_MOST)] = None
 
 
 class KeyIn(BaseModel):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.domain.assignment import QueueState, why_empty
+from app.domain.assignment import AHEAD, QueueState, ahead, why_empty
 from app.domain.instruction_text import InstructionText, is_in
 from app.domain.judgment_kinds import KINDS, JudgmentKind, Rules
 from app.services.judging.labeler_history import HistoryItem
@@ -17,7 +17,8 @@ from app.services.judging.practice_runs import Feedback
 from app.services.judging.sheets import Sheet
 from app.services.judging.submissions import Outcome
 from app.web.judgment_kinds import AnyJudgmentOut, in_words, judgment_out
-from app.web.render import render_markdown, visible_raw
+from app.web.markdown import render_markdown
+from app.web.render import visible_raw
 
 
 class MessageOut(BaseModel):
@@ -100,6 +101,12 @@ class QueueOut(BaseModel):
     today: int
     reasons: list[str]
     is_practising: Annotated[bool, Field(description="You must pass the practice first.")] = False
+    ahead: Annotated[
+        int, Field(description="How many comparisons you may hold ahead of the one on screen.")
+    ] = AHEAD
+    guidelines_version: Annotated[
+        int | None, Field(description="The newest guidelines; null if there are none.")
+    ] = None
 
 
 class ClaimOut(BaseModel):
@@ -211,7 +218,9 @@ def judged_of(state: QueueState) -> int:
     return min(judged, state.total) if state.is_total_exact else judged
 
 
-def queue_out(state: QueueState, today: int) -> QueueOut:
+def queue_out(
+    state: QueueState, today: int, *, median_active_ms: int | None = None, guidelines: int | None
+) -> QueueOut:
     """Return a labeler's queue with sentences that explain it."""
     return QueueOut(
         open=state.open,
@@ -225,6 +234,8 @@ def queue_out(state: QueueState, today: int) -> QueueOut:
         today=today,
         reasons=list(why_empty(state)),
         is_practising=state.labeler_is_practising,
+        ahead=ahead(median_active_ms, state.open),
+        guidelines_version=guidelines,
     )
 
 

@@ -1,8 +1,4 @@
-"""Rendering of pages: the template environment, redirects, and untrusted text.
-
-`render_markdown` is the only function that turns untrusted text into HTML; a test forbids `Markup`
-and `|safe` everywhere else.
-"""
+"""Rendering of pages: the template environment and redirects; `markdown` renders untrusted text."""
 
 import json
 import re
@@ -13,11 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import nh3
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -32,30 +25,16 @@ from app.web import (
     transport,
 )
 from app.web.auth import Viewer
+from app.web.markdown import render_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
 NOTICE_COOKIE = "attune_notice"
 
-_markdown = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": True}).enable(
-    ["table", "strikethrough"]
-)
-_TAGS = {
-    *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote"),
-    *("ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6"),
-    *("table", "thead", "tbody", "tr", "th", "td"),
-}
 _INVISIBLE = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
 )
-
-
-def render_markdown(text: str) -> Markup:
-    """Render untrusted Markdown without raw HTML, links or images."""
-    html = _markdown.render(text)
-    html = re.sub(r"<(/?)h([1-6])>", _lower_heading, html)
-    return Markup(nh3.clean(html, tags=_TAGS, attributes={}, url_schemes=set()))
 
 
 def visible_raw(text: str) -> str:
@@ -167,11 +146,6 @@ def _environment() -> Environment:
         count=page_words.count,
     )
     return environment
-
-
-def _lower_heading(match: re.Match[str]) -> str:
-    # Headings inside a completion must not break the outline of the page.
-    return f"<{match.group(1)}h{min(int(match.group(2)) + 2, 6)}>"
 
 
 def _number(value: float | None, digits: int = 0) -> str:

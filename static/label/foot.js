@@ -4,6 +4,8 @@
 import { hint, keepingFocus, make } from "./dom.js";
 import { KINDS } from "./kinds.js";
 import { isSingle, keysFor } from "./keys.js";
+import { ask } from "./view.js";
+import { clock } from "./work.js";
 
 export function drawFoot(foot, { assignment, state, status, act }) {
   const rows = keysFor(assignment);
@@ -42,10 +44,10 @@ function submit(kind, state, assignment, act) {
 /** Return what is true about saving; a short notice goes before it. */
 export function statusOf({ work, desk }) {
   if (desk.notice) return { text: desk.notice, tone: "warn" };
-  if (work.trouble?.kind === "offline") return { text: `${work.waiting} not saved yet`, tone: "warn" };
+  if (work.trouble?.kind === "offline") return { text: `${work.waiting} not saved yet · ${work.held.length} ready`, tone: "warn" };
   if (work.waiting) return { text: "Saving…" };
   if (desk.assignment && !desk.isAsFound) return desk.isKept ? { text: "Draft saved" } : { text: "Not saved: this browser does not store drafts", tone: "warn" };
-  if (work.savedAt) return { text: `Saved ${work.savedAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })}` };
+  if (work.savedAt) return { text: `Saved ${clock(work.savedAt)}` };
   return { text: "" };
 }
 
@@ -54,6 +56,7 @@ export function drawNothing(root, queue, trouble, act, config) {
   const reasons = queue?.reasons ?? [];
   const isWaiting = !queue || queue.open > 0 || queue.held > 0;
   root.className = "";
+  ask([]);
   root.replaceChildren(
     make(
       "section",

@@ -8,7 +8,7 @@ import { Drafts } from "./drafts.js";
 import { drawFoot, drawKeys, drawNothing, statusOf } from "./foot.js";
 import { meaning } from "./keys.js";
 import { draw, settle } from "./view.js";
-import { Work } from "./work.js";
+import { clock, Work } from "./work.js";
 
 // The very module that the page has loaded, whatever version its address carries.
 const { send, setHtml } = await import(document.querySelector('script[src*="/base/base.js"]').src);
@@ -16,6 +16,7 @@ const { send, setHtml } = await import(document.querySelector('script[src*="/bas
 const HEARTBEAT_MS = 60_000;
 const LOOK_AGAIN_MS = 15_000;
 const IDLE_MS = 60_000;
+const AWAY_MS = 5 * 60_000;
 
 const byId = (id) => document.getElementById(id);
 const config = JSON.parse(byId("label").dataset.page);
@@ -54,6 +55,11 @@ function frame() {
   trouble.hidden = !work.trouble;
   if (trouble.textContent !== (work.trouble?.text ?? "")) trouble.textContent = work.trouble?.text ?? "";
   counts();
+  if (rulesAreNews() && !work.waiting && !work.feedback && !isOpen() && (!desk.assignment || desk.isAsFound)) location.reload(); // to the rules, and back to this comparison
+}
+
+function rulesAreNews() {
+  return (work.queue?.guidelines_version ?? 0) > config.guidelines;
 }
 
 function begin() {
@@ -72,6 +78,9 @@ function counts() {
   const queue = work.queue ?? config.queue;
   const waiting = drafts.outbox.filter((item) => item.answer).length;
   byId("today").textContent = (queue.today + work.judgedHere + waiting).toLocaleString();
+  const isAhead = work.ahead.length > 2;
+  byId("ready").textContent = isAhead ? ` · ${work.ahead.length} ready` : "";
+  byId("ready").title = isAhead ? `Fetched ahead, so that you can go on without a connection; held for you until ${clock(work.heldUntil)}` : "";
   const left = queue.open + queue.held - work.judgedHere - waiting;
   byId("left").textContent = Math.max(left, work.held.length).toLocaleString() + (queue.is_open_exact ? "" : "+");
 }
@@ -102,11 +111,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 // A click chooses and leaves the focus where it was, so that Enter goes on meaning submit.
-byId("work").addEventListener("mousedown", (event) => {
-  if (!event.target.closest(".choose, .step, .move, .point, .thumb, .reason, .tool")) return;
-  event.preventDefault();
-  if (document.activeElement?.matches("textarea, select")) byId("question")?.focus({ preventScroll: true });
-});
+for (const id of ["work", "ask"]) {
+  byId(id).addEventListener("mousedown", (event) => {
+    if (!event.target.closest(".choose, .step, .side, .move, .point, .thumb, .reason, .tool")) return;
+    event.preventDefault();
+    if (document.activeElement?.matches("textarea, select")) byId("question")?.focus({ preventScroll: true });
+  });
+}
 for (const kind of ["pointerdown", "scroll"]) {
   document.addEventListener(kind, () => (lastActive = Date.now()), { passive: true, capture: true });
 }
@@ -122,16 +133,22 @@ byId("open-guidelines")?.addEventListener("click", (event) => {
 });
 window.addEventListener("online", () => work.exchange());
 window.addEventListener("resize", () => settle(byId("work")));
-window.addEventListener("pagehide", () => desk.leave());
+new ResizeObserver(() => settle(byId("work"))).observe(byId("foot"));
+window.addEventListener("pagehide", () => {
+  desk.leave();
+  work.giveBack();
+});
 
 setInterval(() => {
   const isActive = !document.hidden && Date.now() - lastActive < IDLE_MS;
   if (isActive && desk.assignment) desk.activeMs += 1000;
 }, 1000);
 setInterval(async () => {
+  if (Date.now() - lastActive > AWAY_MS) work.giveBack();
   if (document.hidden || !work.current) return;
   if (!(await work.heartbeat())) desk.flash("This one went back to the queue; you can still submit it.");
   await work.refresh();
+  if (Date.now() - lastActive < AWAY_MS) work.exchange();
 }, HEARTBEAT_MS);
 setInterval(() => {
   if (!document.hidden && !work.current) work.exchange();
@@ -145,3 +162,4 @@ render();
 await opened;
 document.documentElement.dataset.ready = "true";
 await work.refresh();
+await work.exchange();

@@ -3,9 +3,35 @@
 import { difference } from "./difference.js";
 import { make } from "./dom.js";
 
-/** Return the words of two responses, split into shared and own ones; null unless they are to be shown. */
+const LEAST_SHARED = 0.25; // of the longer text's characters: below it, nearly every word would be marked
+
+const helpful = new WeakMap(); // by assignment: { runs, says }
+
+/** Return the words of two responses, split into shared and own ones, or null; and what to say instead of marks. */
+export function differenceOf(assignment) {
+  if (!helpful.has(assignment)) helpful.set(assignment, compared(assignment.candidates.map((one) => one.text)));
+  return helpful.get(assignment);
+}
+
+function compared([first, second]) {
+  if (first === second) return { runs: null, says: "The two responses are identical." };
+  const runs = difference(first, second);
+  const length = (of) => of.reduce((sum, run) => sum + (run.own ? 0 : run.text.trim().length), 0);
+  const longest = Math.max(first.length, second.length);
+  const shared = Math.min(length(runs[0]), length(runs[1])) / longest;
+  if (shared >= LEAST_SHARED) return { runs, says: "" };
+  return { runs: null, says: `No differences are marked: the responses share ${shared < 0.01 ? "almost nothing" : `only ${Math.round(100 * shared)} % of their text`}, so nearly everything would be.` };
+}
+
+/** Return the runs to show; null unless they are to be shown and help. */
 export function runsOf({ assignment, view }) {
-  return view.difference && assignment.candidates.length === 2 ? difference(...assignment.candidates.map((one) => one.text)) : null;
+  return view.difference && assignment.candidates.length === 2 ? differenceOf(assignment).runs : null;
+}
+
+/** Return a sentence in place of marks that would not help. */
+export function differenceNote({ assignment, view }) {
+  const says = view.difference && assignment.kind !== "edit" && assignment.candidates.length === 2 && differenceOf(assignment).says;
+  return says ? make("p", { className: "quiet", id: "no-difference", role: "status" }, says) : null;
 }
 
 /** Return a response's text; that of a follow-up with the turns that lead up to it. */

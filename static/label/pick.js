@@ -96,7 +96,6 @@ function card({ candidate, place, runs, context }) {
 function steps({ assignment, state, config, act }) {
   const [first] = assignment.candidates.map(side);
   const all = scale(assignment).filter((step) => step.preferred === "tie" || assignment.strengths.length);
-  if (!all.length) return null;
   const buttons = all.map((step) => {
     const isTie = step.preferred === "tie";
     const place = step.preferred === first ? 1 : 2;
@@ -108,6 +107,7 @@ function steps({ assignment, state, config, act }) {
         id: `step-${step.preferred}-${step.strength ?? 0}`,
         className: `step side-${isTie ? 0 : place}${on ? " on" : ""}`,
         ariaPressed: String(on),
+        ...(!isTie && { ariaLabel: `${config.strengths[step.strength]} ${place}: response ${place} is ${config.strengths[step.strength].toLowerCase()} better` }),
         on: { click: () => act("step", step) },
       },
       isTie ? "About the same" : `${config.strengths[step.strength]} ${place}`,
@@ -115,12 +115,23 @@ function steps({ assignment, state, config, act }) {
       isTie && hint("0"),
     );
   });
+  const sides = [1, 2].map((place) => {
+    const on = state.preferred === side(assignment.candidates[place - 1]);
+    return make(
+      "button",
+      { type: "button", id: `side-${place}`, className: `step side${on ? " on" : ""}`, ariaPressed: String(on), ariaLabel: `${place} is better: response ${place}`, on: { click: () => act("choose", { digit: place }) } },
+      `${place} is better`,
+    );
+  });
+  const tie = all.find((step) => step.preferred === "tie") ? buttons.splice(all.findIndex((step) => step.preferred === "tie"), 1) : [];
+  const half = buttons.length / 2;
+  const chosen = assignment.candidates.findIndex((one) => side(one) === state.preferred) + 1;
   const arrows = assignment.strengths.length ? ["←", "→"].map(hint) : [null, null];
   if (isRightToLeft(assignment)) arrows.reverse();
   return make(
     "section",
-    { className: `scale of-${assignment.strengths.length}`, role: "group", "aria-label": "How much better?" },
-    make("div", { className: "steps" }, arrows[0], ...buttons, arrows[1]),
+    { className: `scale of-${assignment.strengths.length}${all.length ? "" : " bare"}`, role: "group", "aria-label": "How much better?", "data-chosen": String(chosen) },
+    make("div", { className: "steps" }, arrows[0], sides[0], ...buttons.slice(0, half), ...tie, sides[1], ...buttons.slice(half), arrows[1]),
   );
 }
 

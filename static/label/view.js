@@ -2,9 +2,10 @@
 // Everything is drawn from the state; nothing here decides anything.
 
 import { isRightToLeft } from "./direction.js";
-import { hint, keepingFocus, make } from "./dom.js";
+import { keepingFocus, make } from "./dom.js";
 import { KINDS } from "./kinds.js";
 import { keysFor } from "./keys.js";
+import { differenceNote } from "./parts.js";
 
 const WHO = { assistant: "Assistant", system: "Instruction", user: "Prompt" };
 
@@ -16,16 +17,23 @@ export function draw(root, context) {
     root.replaceChildren(
       ...[
         prompt(root, context),
-        make("div", { className: "ask row" }, make("h1", { id: "question", tabIndex: -1 }, kind.question), tools(context)),
+        differenceNote(context),
         ...kind.draw(context),
         remarks(context),
       ].filter(Boolean),
     );
   });
+  ask([make("h1", { id: "question", tabIndex: -1 }, kind.question), tools(context)]);
   const looks = [assignment.kind, view.full && "full", kind.isBad?.(state) && "bad"];
   root.className = looks.filter(Boolean).join(" ");
   root.dir = isRightToLeft(assignment) ? "rtl" : "ltr";
   reachable(root);
+}
+
+/** Show the question and the views in the header, or nothing of them. */
+export function ask(parts) {
+  const place = document.getElementById("ask");
+  keepingFocus(place, () => place.replaceChildren(...parts));
 }
 
 /** The prompt stays the same element while its comparison is on screen, so that it stays where it was scrolled to. */
@@ -46,11 +54,11 @@ function tools({ assignment, view, act }) {
   const rows = keysFor(assignment);
   const tool = (does, label, on) => {
     const row = rows.find((one) => one.does === does);
-    return row && make("button", { type: "button", className: "btn plain tool", "data-do": does, ariaPressed: String(Boolean(on)), on: { click: () => act(does) } }, label, " ", hint(row.keys[0]));
+    return row && make("button", { type: "button", className: "btn plain tool", "data-do": does, ariaPressed: String(Boolean(on)), title: `Key ${row.keys[0]}`, on: { click: () => act(does) } }, label);
   };
   return make(
     "div",
-    { className: "spread tools", role: "group", "aria-label": "View" },
+    { className: "row tools", role: "group", "aria-label": "View" },
     tool("difference", assignment.kind === "edit" ? "Changes" : "Difference", view.difference),
     tool("layout", "Side by side", view.columns),
     tool("raw", "Raw", view.raw),

@@ -1,8 +1,13 @@
 // The work in hand: what is leased, what is on its way to the server, and what comes next. A judgment goes
 // into the outbox first, which outlives the page, and leaves it when the server has acknowledged it; the page moves
-// on at once. Sending again is safe, because each carries a key of its own.
+// on at once. Sending again is safe, because each carries a key of its own. Where the queue is deep enough, more
+// comparisons are fetched while there is time, so that a connection may fail for a while; they are given back when the
+// page is left, so that they do not wait here.
 
 const AHEAD = 2;
+const FETCHED_AT_ONCE = 5;
+const SENT_AT_ONCE = 3;
+const HELD_NAMED = 60;
 const LONGEST_WAIT_MS = 15_000;
 
 export class Work {
@@ -22,11 +27,23 @@ export class Work {
     this.sending = null;
     this.waitMs = 500;
     this.judgedHere = 0;
+    this.isShort = false; // the queue had less than was asked for
     this.feedback = null; // of practice: the comparison stays until the labeler goes on
   }
 
   get held() {
     return [this.current, ...this.ahead].filter(Boolean).map((one) => one.id);
+  }
+
+  /** How many comparisons the queue lets this labeler hold ahead. */
+  get most() {
+    return this.queue?.ahead ?? AHEAD;
+  }
+
+  /** Until when everything in hand is held, as a Date; null if nothing is. */
+  get heldUntil() {
+    const times = [this.current, ...this.ahead].filter(Boolean).map((one) => Date.parse(one.expires_at));
+    return times.length ? new Date(Math.min(...times)) : null;
   }
 
   get waiting() {
@@ -43,9 +60,16 @@ export class Work {
   /** Put a judgment or a skip on its way and go on to the next comparison. */
   hand(item) {
     this.drafts.post(item);
+    if (this.trouble?.kind === "offline") queueMicrotask(() => this.#stillOffline());
     if (!this.current?.is_practice) this.current = this.ahead.shift() ?? null;
     this.changed();
     return this.exchange();
+  }
+
+  #stillOffline() {
+    if (this.trouble?.kind !== "offline") return;
+    this.trouble.text = this.#offlineText();
+    this.changed();
   }
 
   /** Go on from what was right in practice. */
@@ -84,26 +108,45 @@ export class Work {
 
   async #exchange() {
     do {
-      const batch = this.drafts.outbox.slice(0, AHEAD + 1);
-      const wanted = Math.max(AHEAD + 1 - this.held.length, 0);
+      const batch = this.drafts.outbox.slice(0, SENT_AT_ONCE);
+      const wanted = this.#wanted();
       if (!batch.length && !wanted) return;
       const result = await this.#send(batch, wanted);
       if (!result) return;
       this.drafts.arrived(batch);
       this.#settle(batch, result);
+      this.isShort = result.assignments.length < wanted;
       this.changed();
-      if (!this.waiting && result.assignments.length < wanted) return;
-    } while (this.waiting || this.held.length <= AHEAD);
+    } while (this.waiting || (this.#wanted() && !this.isShort));
+  }
+
+  /** How many to fetch now: what is missing at once, and more before half of what may be held is used up. */
+  #wanted() {
+    const missing = AHEAD + 1 - this.held.length;
+    if (missing > 0) return missing;
+    const isLow = this.ahead.length <= this.most / 2 || this.isFilling;
+    this.isFilling = isLow && !this.isShort && this.ahead.length < this.most;
+    return this.isFilling ? Math.min(FETCHED_AT_ONCE, this.most - this.ahead.length) : 0;
+  }
+
+  /** Give back what is held ahead beyond the least: others may judge it now. */
+  giveBack(keep = AHEAD) {
+    const spare = this.ahead.slice(keep).filter((one) => !one.previous);
+    if (!spare.length || this.current?.is_practice) return;
+    const assignments = spare.map((one) => one.id);
+    this.ahead = this.ahead.filter((one) => !spare.includes(one));
+    this.send(`${this.api}/assignments/release`, { method: "POST", body: { assignments }, keepalive: true }).catch(() => {}); // the leases end by themselves
   }
 
   async #send(batch, wanted) {
-    const held = [...this.held, ...batch.map((item) => item.assignment_id)];
+    const held = [...new Set([...this.held, ...this.drafts.outbox.map((item) => item.assignment_id)])];
     try {
       const result = await this.#ask("POST", "/assignments/exchange", {
         submissions: batch.filter((item) => item.answer),
         skips: batch.filter((item) => !item.answer),
-        held: held.slice(-20),
-        count: Math.min(wanted, AHEAD + 1),
+        held: held.slice(-HELD_NAMED),
+        count: wanted,
+        ahead: this.most,
         rendered: true,
       });
       this.waitMs = 500;
@@ -126,7 +169,7 @@ export class Work {
       else if (order[at].answer) this.judgedHere += 1;
     });
     if (batch.length) this.savedAt = new Date(answered.saved_at);
-    const known = new Set(this.held);
+    const known = new Set([...this.held, ...this.drafts.outbox.map((item) => item.assignment_id)]);
     const fresh = answered.assignments.filter((one) => !known.has(one.id));
     this.ahead.push(...fresh);
     if (!this.current) this.current = this.ahead.shift() ?? null;
@@ -142,11 +185,19 @@ export class Work {
     } else if (error.status >= 400 && error.status < 500 && batch.length) {
       this.trouble = { kind: "refused", text: `The server did not take it: ${error.message}.` };
     } else {
-      this.trouble = { kind: "offline", text: "The server does not respond. Everything is kept here and sent again automatically." };
+      this.trouble = { kind: "offline", text: this.#offlineText() };
     }
     this.changed();
     setTimeout(() => this.exchange(), this.waitMs);
     this.waitMs = Math.min(this.waitMs * 2, LONGEST_WAIT_MS);
+  }
+
+  #offlineText() {
+    const said = ["The server does not respond. Everything is kept here and sent again automatically."];
+    const ready = this.held.length;
+    if (this.waiting) said.push(`${this.waiting} ${this.waiting === 1 ? "waits" : "wait"} to be sent.`);
+    if (ready) said.push(`You can go on with ${ready === 1 ? "one comparison" : `${ready} comparisons`}, held for you until ${clock(this.heldUntil)}.`);
+    return said.join(" ");
   }
 
   /** Ask what is left, counted from this browser's midnight. */
@@ -156,6 +207,8 @@ export class Work {
     try {
       this.queue = await this.#ask("GET", `/assignments/queue?since=${encodeURIComponent(midnight.toISOString())}`);
       this.judgedHere = 0;
+      this.isShort = false;
+      if (this.ahead.length > this.most) this.giveBack(this.most); // the queue is nearly empty, or others wait
       this.changed();
     } catch {
       // the counts stay as they were
@@ -166,6 +219,7 @@ export class Work {
   async heartbeat() {
     try {
       const kept = await this.#ask("POST", "/assignments/heartbeat");
+      for (const one of [this.current, ...this.ahead]) if (one && kept[one.id]) one.expires_at = kept[one.id];
       return !this.current || String(this.current.id) in kept;
     } catch {
       return true;
@@ -175,4 +229,9 @@ export class Work {
   #ask(method, path, body) {
     return this.send(this.api + path, { method, body });
   }
+}
+
+/** Return a time of day as the labeler's clock shows it. */
+export function clock(moment) {
+  return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }

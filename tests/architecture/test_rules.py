@@ -74,7 +74,7 @@ def test_untrusted_text_becomes_html_in_one_place() -> None:
     outside = [
         str(path)
         for path, tree in _sources("app", "worker")
-        if path != Path("app/web/render.py")
+        if path != Path("app/web/markdown.py")
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and node.id == "Markup"
     ]

@@ -199,6 +199,7 @@ def _furnish(
     )
     accounts.add_member(session, project.id, desk.user_id, Role.LABELER, actor_id=None)
     practice_standing.dismiss_guide(session, project.id, desk.user_id)
+    sample.read_guidelines(session, project, desk.user_id)
     if kind == "rate":
         session.add_all(
             Criterion(project_id=project.id, name=name, help=help, position=at)

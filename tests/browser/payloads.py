@@ -56,6 +56,28 @@ _MATH = (
     *("<math><annotation-xml encoding=text/html><b onclick=z(☃)>",),
     *(r"$\href{javascript:z(☃)}{x}$", r"\(\href{javascript:z(☃)}{x}\)"),
 )
+# What a renderer of formulas, code and pictures may turn into markup, or into a link or an image.
+_FORMULAS = (
+    *(
+        r"$\text{<img src onerror=z(☃)>}$",
+        r"\[\text{</mtext><svg onload=z(☃)>}\]",
+        r"$$z(☃)<script>$$",
+    ),
+    *(
+        r"\[\href{javascript:z(☃)}{x}\]",
+        r"$\includegraphics{//h/z(☃)}$",
+        r"$\url{javascript:z(☃)}$",
+    ),
+    *(r"$\class{x}{z(☃)}$", r"$\style{background:url(//h)}{z(☃)}$", r"$\unicode{x3c}img z(☃)$"),
+    *(r"$x</math><img src onerror=z(☃)>$", r"$&lt;svg onload=z(☃)&gt;$", r"$\cssId{x}{z(☃)}$"),
+    *(
+        r"$\begin{matrix}<svg onload=z(☃)>\end{matrix}$",
+        r"$\def\a{\a\a}\a z(☃)$",
+        r"$\input{z(☃)}$",
+    ),
+    *(r"\(\color{red;x:z(☃)}{x}\)", r"$\hspace{-9em}\text{z(☃)}$", r"$\phantom{z(☃)}$"),
+    *("`$<img src onerror=z(☃)>$`", "![$x$ z(☃)](javascript:z(☃))", "![<b onclick=z(☃)>](//h)"),
+)
 # Markup that is harmless until it is parsed a second time.
 _MUTATIONS = (
     *("<math><style><!--</style><img src onerror=z(☃)>", "<svg><p><style><g title='</style>z(☃)'>"),
@@ -145,7 +167,7 @@ def filled(place: int, longest: int, between: str = " ") -> list[str]:
 
 def _generated() -> Iterator[str]:
     yield from (context + vector for context in _CONTEXTS for vector in _VECTORS)
-    yield from (*_TAGS, *_SVG, *_MATH, *_MUTATIONS, *_SPELLINGS)
+    yield from (*_TAGS, *_SVG, *_MATH, *_FORMULAS, *_MUTATIONS, *_SPELLINGS)
     yield from (quote.format(event) for event in _EVENTS for quote in _QUOTES)
     yield from (link.format(address) for address in _ADDRESSES for link in _LINKS)
     yield from (*_MARKDOWN, *_TEMPLATES, *_IN_SCRIPT, *_IN_STYLE)

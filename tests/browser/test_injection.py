@@ -131,6 +131,9 @@ def _label(lab: Lab, slug: str) -> None:
     """Work the labeling page by its script, in each of its views."""
     page = lab.page
     page.goto(f"{lab.url}/p/{slug}/label")
+    if page.locator(".rules button").count():
+        lab.look(f"{slug}: rules")
+        page.click(".rules button")
     page.wait_for_selector("html[data-ready]")
     page.wait_for_selector("#work .prompt")
     lab.look(f"{slug}: label")

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.assignment import (
+    AHEAD,
+    AHEAD_MOST,
     QueueState,
     Rates,
+    ahead,
     lease_length,
     mix,
     repeated_order,
@@ -119,3 +122,22 @@ def test_there_is_always_a_reason_and_never_one_while_there_is_work(
     assert not why_empty(replace(state, open=1))
     assert not why_empty(replace(state, held=1))
     assert why_empty(replace(state, open=5, project_is_paused=True)) == ("This project is paused.",)
+
+
+@given(st.integers(1, 10**8), st.integers(0, 10**6))
+def test_what_is_held_ahead_can_be_judged_in_time_and_leaves_the_queue_to_others(
+    median_ms: int, open_: int
+) -> None:
+    many = ahead(median_ms, open_)
+    assert AHEAD <= many <= AHEAD_MOST
+    if many > AHEAD:
+        assert (many + 1) * timedelta(milliseconds=median_ms) <= lease_length(median_ms)
+        assert many <= open_ / 10
+
+
+def test_twenty_are_held_where_the_queue_is_deep_and_judgments_are_quick() -> None:
+    assert ahead(20_000, 200) == AHEAD_MOST
+    assert ahead(20_000, 60) == 6
+    assert ahead(20_000, 5) == AHEAD
+    assert ahead(60_000, 200) == 9  # ten minutes' lease
+    assert ahead(None, 200) == AHEAD  # nobody knows yet how long a judgment takes

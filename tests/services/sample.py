@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -63,6 +63,16 @@ def make_project(session: Session, **columns: Any) -> Project:
     )
     session.flush()
     return project
+
+
+def read_guidelines(session: Session, project: Project, user_id: int) -> None:
+    """Let a member have read the guidelines, which otherwise come before the first comparison."""
+    session.flush()
+    session.execute(
+        update(Membership)
+        .where(Membership.project_id == project.id, Membership.user_id == user_id)
+        .values(guidelines_read_version=1)
+    )
 
 
 def make_labelers(session: Session, project: Project, n: int) -> list[int]:

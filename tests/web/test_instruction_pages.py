@@ -24,6 +24,7 @@ from app.models import (
 )
 from app.services.people import accounts
 from app.services.project import projects
+from tests.services import sample
 from tests.services.sample_votes import make_comparison, vote
 
 SignIn = Callable[..., TestClient]
@@ -97,6 +98,7 @@ def test_a_form_records_the_instruction_that_it_shows(
         user = session.scalars(select(User).where(User.name == "labeler")).one()
         project = session.scalars(select(Project)).one()
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        sample.read_guidelines(session, project, user.id)
     labeler.post("/p/desk/label/claim")
     page = labeler.get("/p/desk/label").text
     assert "Be brief." in page

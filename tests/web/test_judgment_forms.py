@@ -40,6 +40,7 @@ def _desk(sign_in: SignIn, database: Database, kind: str) -> TestClient:
             )
         user = session.scalars(select(User).where(User.email == "ada@example.org")).one()
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        sample.read_guidelines(session, project, user.id)
         sample.make_comparison(session, project)
     browser.post("/p/desk/label/claim")
     return browser

@@ -68,6 +68,7 @@ def desk(sign_in: SignIn, database: Database) -> Callable[[str], TestClient]:
                 criteria.arrange(session, project, wanted, actor_id=None)
             user = session.scalars(select(User)).one()
             accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+            sample.read_guidelines(session, project, user.id)
             for _ in range(2):
                 sample.make_comparison(session, project)
         return browser

@@ -6,12 +6,21 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from app.db import Database
+from app.db import Database, now
 from app.domain.judgment_kinds import JudgmentKind
-from app.models import Assignment, Completion, Judgment, Project, Role, User
+from app.models import (
+    Assignment,
+    Completion,
+    Guidelines,
+    Judgment,
+    Membership,
+    Project,
+    Role,
+    User,
+)
 from app.services.people import accounts
 from tests.services import sample
 
@@ -29,6 +38,7 @@ def _labeler(
         user = session.scalar(select(User).where(User.email == "ada@example.org"))
         assert user is not None
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        sample.read_guidelines(session, project, user.id)
         for _ in range(comparisons):
             sample.make_comparison(session, project)
     return browser
@@ -93,7 +103,8 @@ def test_what_the_script_gets_is_what_the_form_shows(sign_in: SignIn, database: 
     data = json.loads(html.unescape(re.findall(r'data-page="([^"]*)"', page)[0]))
     assert str(data["assignment"]["id"]) == _fields(page)["assignment_id"]
     texts = [one["text"] for one in data["assignment"]["candidates"]]
-    assert page.index(f"<p>{texts[0]}</p>") < page.index(f"<p>{texts[1]}</p>")
+    shown = [page.index(f'<p dir="auto">{text}</p>') for text in texts]
+    assert shown == sorted(shown)
 
 
 def test_home_says_what_is_left_and_why_there_is_nothing(
@@ -102,8 +113,7 @@ def test_home_says_what_is_left_and_why_there_is_nothing(
     browser = _labeler(sign_in, database, comparisons=1)
     home = browser.get("/").text
     assert "1 comparison to judge" in home
-    assert "new guidelines" in home
-    browser.post("/p/desk/label/guidelines-read", data={"version": "1"})
+    assert "new guidelines" not in home
     browser.post("/p/desk/label/claim")
     form = _fields(browser.get("/p/desk/label").text) | {"choice": "tie"}
     browser.post("/p/desk/label/submit", data=form)
@@ -168,3 +178,43 @@ def test_scripts_are_fetched_at_once_and_never_mixed_after_an_upgrade(
     assert {f"/static/label/{name}" for name in imported} <= set(preloaded)
     assert all(browser.get(url).headers["cache-control"] == "no-cache" for url in preloaded)
     assert "max-age=31536000" in browser.get(script).headers["cache-control"]
+
+
+def test_the_rules_come_before_the_first_judgment_and_again_when_they_change(
+    sign_in: SignIn, database: Database
+) -> None:
+    browser = _labeler(sign_in, database)
+    with database.transaction() as session:
+        session.execute(update(Membership).values(guidelines_read_version=0))
+    browser.post("/p/desk/label/claim")
+    assert "new guidelines" in browser.get("/").text
+    for title, version in (("Read the guidelines first", 1), ("The guidelines have changed", 2)):
+        page = browser.get("/p/desk/label").text
+        assert title in page
+        assert "Be kind." in page
+        assert "assignment_id" not in page
+        assert "label.js" not in page
+        read = {"version": str(version), "then": "label"}
+        assert browser.post("/p/desk/label/guidelines-read", data=read).status_code == 303
+        assert "assignment_id" in browser.get("/p/desk/label").text
+        with database.transaction() as session:
+            project = session.scalars(select(Project)).one()
+            if version == 1:
+                new = Guidelines(project_id=project.id, version=2, rules="Be kind.")
+                new.created_at = now(session)
+                session.add(new)
+
+
+def test_the_rules_come_before_practice_too(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    answer = browser.post(
+        "/p/desk/label/guidelines-read", data={"version": "1", "then": "practice"}
+    )
+    assert answer.headers["location"] == "/p/desk/practice"
+
+
+def test_a_labeler_who_opens_the_project_lands_on_the_queue(
+    sign_in: SignIn, database: Database
+) -> None:
+    answer = _labeler(sign_in, database).get("/p/desk")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/p/desk/label")

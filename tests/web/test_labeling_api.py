@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
-from app.models import Judgment, Role, User
+from app.models import Judgment, Project, Role, User
 from app.services.people import accounts
 from app.web import assignment_requests
 from tests.services import sample
@@ -166,3 +166,49 @@ def test_every_body_of_the_labeling_api_has_an_example_that_it_takes(application
         (example,) = found["components"]["schemas"][name]["examples"]
         vars(assignment_requests)[name].model_validate(example)
     assert seen <= set(vars(assignment_requests))
+
+
+def _deep(sign_in: SignIn, database: Database, **columns: Any) -> TestClient:
+    browser = _labeler(sign_in, database, median_active_ms=20_000, **columns)
+    with database.transaction() as session:
+        project = session.scalars(select(Project)).one()
+        for _ in range(95):
+            sample.make_comparison(session, project)
+    return browser
+
+
+def _claimed(browser: TestClient, **wanted: Any) -> list[int]:
+    held: list[int] = []
+    while True:
+        response = browser.post(API, json={"held": held, "count": 5} | wanted)
+        found = [one["id"] for one in response.json()["assignments"]]
+        if not found:
+            return held
+        held += found
+
+
+def test_more_is_leased_ahead_only_if_asked_for_and_as_the_queue_allows(
+    sign_in: SignIn, database: Database
+) -> None:
+    browser = _deep(sign_in, database)
+    assert browser.get(f"{API}/queue").json()["ahead"] == 10
+    assert len(_claimed(browser)) == 3
+    held = _claimed(browser, ahead=20)
+    assert 10 <= len(held) <= 11
+    assert len(set(held)) == len(held)
+    assert browser.post(API, json={"ahead": 21}).status_code == 422
+
+
+def test_some_leases_are_given_back_and_the_rest_stay(sign_in: SignIn, database: Database) -> None:
+    browser = _deep(sign_in, database)
+    held = _claimed(browser, ahead=20)
+    back = held[3:]
+    answer = browser.post(f"{API}/release", json={"assignments": [*back, 999_999]})
+    assert answer.json() == {"released": len(back)}
+    assert set(browser.post(f"{API}/heartbeat").json()) == {str(one) for one in held[:3]}
+    assert browser.post(f"{API}/release").json() == {"released": 3}
+
+
+def test_the_queue_names_the_newest_guidelines(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    assert browser.get(f"{API}/queue").json()["guidelines_version"] == 1

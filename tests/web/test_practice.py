@@ -54,6 +54,7 @@ def labeler(lead: TestClient, sign_in: SignIn, database: Database) -> TestClient
         project = session.scalars(select(Project)).one()
         user = session.scalars(select(User).where(User.name == "ada")).one()
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        sample.read_guidelines(session, project, user.id)
     return browser
 
 

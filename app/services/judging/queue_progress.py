@@ -39,7 +39,7 @@ def state(session: Session, project: Project, labeler_id: int) -> QueueState:
     and `total` are counted up to a bound, and the state records that they are lower bounds.
     """
     mine, in_all = _own_counts(session, project.id, labeler_id)
-    open_now = _count_open(session, project.id, labeler_id)
+    open_now = count_open(session, project.id, labeler_id)
     total, is_total_exact = _count_all(session, project.id, is_needed=not open_now)
     with_others, next_free_at = _with_others(session, project.id, labeler_id)
     member = accounts.membership(session, project.id, labeler_id)
@@ -114,7 +114,8 @@ def _own_counts(
     return ordinary, in_all
 
 
-def _count_open(session: Session, project_id: int, labeler_id: int) -> int:
+def count_open(session: Session, project_id: int, labeler_id: int) -> int:
+    """Count the comparisons that a labeler could lease now, up to `COUNTED_MOST`."""
     # The lowest levels of the queue hold what this labeler is least likely to have judged.
     some = (
         select(Comparison.id)

@@ -220,6 +220,13 @@ def guidelines(
     return row
 
 
+def guidelines_version(session: Session, project_id: int) -> int | None:
+    """Return the number of the newest version of the guidelines, or None if there is none."""
+    return session.scalar(
+        select(func.max(Guidelines.version)).where(Guidelines.project_id == project_id)
+    )
+
+
 def mark_guidelines_read(session: Session, member: Membership, version: int) -> None:
     """Record that a member has read a version of the guidelines.
 

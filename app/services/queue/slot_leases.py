@@ -105,12 +105,13 @@ def claim(
     labeler_id: int,
     *,
     held: Collection[int] = (),
+    ahead: int = AHEAD,
     draw: Draw = random.random,
 ) -> Assignment | None:
     """Lease the labeler's next slot; return None if there is nothing for them now.
 
     The labeler's own leases come first, oldest first, so that a reload shows the same; those in
-    `held`, which the page has, are left out. At most two are leased ahead of the one on screen.
+    `held`, which the page has, are left out. At most `ahead` are leased beside the one on screen.
     """
     moment = now(session)
     member, is_overdue, has_leases = _enter_to_claim(session, project.id, labeler_id, moment)
@@ -119,7 +120,7 @@ def claim(
         if assignment.id not in held:
             assignment.expires_at = moment + lease_length(project.median_active_ms)
             return assignment
-    if member.is_paused or project.is_paused or len(mine) > AHEAD:
+    if member.is_paused or project.is_paused or len(mine) > ahead:
         return None
     if practice_standing.is_required(session, project, member):
         return None
@@ -178,11 +179,24 @@ def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, 
     return dict.fromkeys(ids, expires_at)
 
 
-def release(session: Session, project_id: int, labeler_id: int) -> int:
-    """End all leases of a labeler but those of reopened judgments; return how many."""
+def release(
+    session: Session, project_id: int, labeler_id: int, only: Collection[int] | None = None
+) -> int:
+    """End leases of a labeler but those of reopened judgments; return how many.
+
+    Args:
+        session: the session.
+        project_id: the project.
+        labeler_id: whose leases.
+        only: the assignments to give back; None for all.
+    """
     enter(session, project_id, labeler_id)
     leases = live(session, project_id, labeler_id)
-    fresh = [assignment for assignment in leases if assignment.ended_at is None]
+    fresh = [
+        assignment
+        for assignment in leases
+        if assignment.ended_at is None and (only is None or assignment.id in only)
+    ]
     for assignment in sorted(fresh, key=lambda assignment: assignment.comparison_id):
         end(session, assignment, AssignmentState.RELEASED)
     return len(fresh)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.db import now
-from app.domain.assignment import public_number
+from app.domain.assignment import AHEAD, ahead, public_number
 from app.errors import AttuneError
 from app.models import Assignment
 from app.services.judging import (
@@ -17,10 +17,10 @@ from app.services.judging import (
     sheets,
     skips,
 )
-from app.services.project import instructions
+from app.services.project import instructions, projects
 from app.services.queue import slot_leases
 from app.services.rounds import judging_flow
-from app.web.assignment_requests import ClaimIn, ExchangeIn, KeyIn, SkipIn, SubmissionIn
+from app.web.assignment_requests import ClaimIn, ExchangeIn, KeyIn, ReleaseIn, SkipIn, SubmissionIn
 from app.web.assignments import (
     AssignmentOut,
     ClaimOut,
@@ -74,10 +74,11 @@ def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
 
 
 @router.post("/assignments/release")
-def release(access: LabelerAccess) -> dict[str, int]:
-    """Return your leases to the queue."""
+def release(access: LabelerAccess, given: ReleaseIn | None = None) -> dict[str, int]:
+    """Return your leases, or some of them, to the queue."""
+    only = given.assignments if given else None
     return {
-        "released": slot_leases.release(access.session, access.project.id, access.user.id),
+        "released": slot_leases.release(access.session, access.project.id, access.user.id, only),
     }
 
 
@@ -142,15 +143,24 @@ def retract(access: LabelerAccess, judgment_id: RowId, given: KeyIn) -> OutcomeO
 def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
     held = list(wanted.held)
     leased = []
+    most = _ahead(access, wanted)
     for _ in range(wanted.count):
         assignment = slot_leases.claim(
-            access.session, access.secret, access.project, access.user.id, held=held
+            access.session, access.secret, access.project, access.user.id, held=held, ahead=most
         )
         if assignment is None:
             break
         held.append(assignment.id)
         leased.append(_out(access, assignment, rendered=wanted.rendered))
     return leased
+
+
+def _ahead(access: ProjectAccess, wanted: ClaimIn) -> int:
+    """Return how many the labeler may hold ahead; the queue is counted only if it matters."""
+    if not wanted.count or wanted.ahead <= AHEAD:
+        return wanted.ahead
+    open_ = queue_progress.count_open(access.session, access.project.id, access.user.id)
+    return min(wanted.ahead, ahead(access.project.median_active_ms, open_))
 
 
 def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
@@ -173,7 +183,12 @@ def _queue(access: ProjectAccess, since: datetime | None) -> QueueOut:
     if since is None or since.tzinfo is None or since < moment - timedelta(hours=48):
         since = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     today = queue_progress.judged_since(session, access.user.id, since, project.id)
-    return queue_out(queue_progress.state(session, project, access.user.id), today)
+    return queue_out(
+        queue_progress.state(session, project, access.user.id),
+        today,
+        median_active_ms=project.median_active_ms,
+        guidelines=projects.guidelines_version(session, project.id),
+    )
 
 
 def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -> ResultOut:

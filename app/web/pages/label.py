@@ -44,6 +44,7 @@ class LabelPage:
     queue: QueueOut
     guidelines: Guidelines | None
     read_version: int
+    is_member: bool
     kind: JudgmentKind
     url: str
     data: dict[str, Any]
@@ -74,6 +75,17 @@ class LabelPage:
     def guidelines_are_news(self) -> bool:
         """Whether the current version is not the one that the labeler read last."""
         return self.guidelines is not None and self.guidelines.version > self.read_version
+
+    @property
+    def rules_come_first(self) -> bool:
+        """Whether the rules are shown in place of the comparison, until they have been read."""
+        return self.is_member and self.guidelines_are_news and bool(self.rules_text)
+
+    @property
+    def rules_text(self) -> str:
+        """All of the guidelines."""
+        rules = self.guidelines
+        return f"{rules.rules}{rules.edge_cases}{rules.body}".strip() if rules else ""
 
 
 @router.get("/p/{slug}/label")
@@ -130,10 +142,19 @@ def dismiss_guide(request: Request, access: LabelerAccess) -> Response:
 
 
 @router.post("/p/{slug}/label/guidelines-read")
-def guidelines_read(access: LabelerAccess, version: Annotated[int, Form()]) -> Response:
-    """Record which version of the guidelines the labeler has read."""
+def guidelines_read(
+    request: Request,
+    access: LabelerAccess,
+    version: Annotated[int, Form()],
+    then: Annotated[str, Form()] = "",
+) -> Response:
+    """Record which version of the guidelines the labeler has read; a form goes on to the work."""
     if access.membership is not None:
         projects.mark_guidelines_read(access.session, access.membership, version)
+    if then == "label":
+        return redirect(request, _url(access))
+    if then == "practice":
+        return redirect(request, addresses.path("practice.show", slug=access.project.slug))
     return Response(status_code=204)
 
 
@@ -182,6 +203,7 @@ def page_of(
         queue=queue,
         guidelines=guidelines,
         read_version=member.guidelines_read_version if member else 0,
+        is_member=member is not None,
         kind=kind,
         url=practice if is_practice else _url(access),
         data={
@@ -212,7 +234,12 @@ def _page(access: ProjectAccess, form: JudgmentForm | None = None, *, error: str
     held = queue_progress.held(session, project.id, user.id)
     midnight = now(session).replace(hour=0, minute=0, second=0, microsecond=0)
     today = queue_progress.judged_since(session, user.id, midnight, project.id)
-    queue = queue_out(queue_progress.state(session, project, user.id), today)
+    queue = queue_out(
+        queue_progress.state(session, project, user.id),
+        today,
+        median_active_ms=project.median_active_ms,
+        guidelines=projects.guidelines_version(session, project.id),
+    )
     return page_of(access, _shown(access, held) if held else None, queue, form, error=error)
 
 

@@ -19,9 +19,9 @@ from app.services.rounds.automatic_rounds import AutomaticStatus
 from app.services.rounds.loop_overview import Attention, Loop
 from app.web import addresses, automatic_words, climb_view, next_step_words, verdict_words
 from app.web.climb_view import ClimbView
-from app.web.deps import LeadAccess, ProjectAccess
+from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
 from app.web.next_step_parts import NextStepWords
-from app.web.render import render
+from app.web.render import redirect, render
 from app.web.verdict_words import VerdictWords
 
 router = addresses.page_router()
@@ -70,8 +70,10 @@ class OverviewPage:
 
 
 @router.get("/p/{slug}")
-def show(request: Request, access: LeadAccess) -> Response:
-    """Show the project."""
+def show(request: Request, access: LabelerAccess) -> Response:
+    """Show the project; a labeler who opens its address goes to the queue."""
+    if not access.is_lead:
+        return redirect(request, addresses.path("label.show", slug=access.project.slug))
     return render(request, "overview/page.html", _page(access))
 
 
