@@ -147,14 +147,22 @@ def reserve_ids(session: Session, model: type[Identified], count: int) -> list[i
 
 
 def insert(
-    session: Session, model: type[Base], columns: Sequence[str], rows: Collection[Sequence[Any]]
+    session: Session,
+    model: type[Base],
+    columns: Sequence[str],
+    rows: Collection[Sequence[Any]],
+    *,
+    written: Collection[str] = (),
 ) -> None:
-    """Insert rows whose values are in the order of the columns."""
+    """Insert rows whose values are in the order of the columns.
+
+    `written` are JSON columns whose values are JSON already, as text.
+    """
     if not rows:
         return
     session.flush()
     connection, table = session.connection(), _table(model)
-    by_column = _converted(connection.dialect, table, columns, rows)
+    by_column = _converted(connection.dialect, table, columns, rows, written)
     if connection.dialect.name == "postgresql":
         rows_text = copying.lines(by_column)
         storing: Storing | None = session.info.get(_STORING)
@@ -281,13 +289,17 @@ def _table(model: type[Any]) -> Table:
 
 
 def _converted(
-    dialect: Dialect, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    dialect: Dialect,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    written: Collection[str],
 ) -> list[Sequence[Any]]:
     """Return the values of each column, converted as its type does."""
     by_column: list[Sequence[Any]] = list(zip(*rows, strict=True))
     for at, name in enumerate(columns):
         converter = _converter(dialect, table.c[name].type)
-        if converter is not None:
+        if converter is not None and name not in written:
             by_column[at] = _converted_column(converter, by_column[at])
     return by_column
 

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.db import Database
 from app.domain.judged_by import JudgedBy
 from app.formats import containers, data_card
 from app.formats.containers import Container, DataFile
+from app.formats.manifest import Counts
 from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
 from app.services.datasets import (
@@ -26,7 +28,7 @@ from app.services.datasets import (
 )
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
-from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
+from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison, JudgedPage
 from worker.runs.process.job_context import JobContext
 
 STEM = "data"
@@ -148,23 +150,33 @@ def _reported(lines: Iterable[bytes], context: JobContext) -> Iterator[bytes]:
 def stream(
     database: Database, project_id: int, format: str, options: ExportOptions, account: Account
 ) -> Iterator[JudgedComparison]:
-    """Yield comparisons page by page, each page in a short session of its own."""
+    """Yield comparisons page by page, each page in a short session of its own.
+
+    A thread reads the next page while the rows of one are made: it mostly waits for the database.
+    """
     details = export_options.details(format)
     with database.reader() as session:
         preferences.count_outside(session, project_id, options, account.counts)
-    after: int | None = 0
-    limit = preferences.FIRST_PAGE
-    while after is not None:
+
+    def read(after: int, limit: int) -> tuple[JudgedPage, Counts]:
+        counts = Counts()  # those of the account change meanwhile
         with database.reader() as session:
             page = preferences.read_page(
-                *(session, project_id, options, account.counts),
-                after=after,
-                limit=limit,
-                details=details,
+                session, project_id, options, counts, after=after, limit=limit, details=details
             )
-        limit = preferences.next_limit(page)
-        yield from page.rows
-        after = page.after
+        return page, counts
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as thread:
+        limit = preferences.FIRST_PAGE
+        coming: Future[tuple[JudgedPage, Counts]] | None = thread.submit(read, 0, limit)
+        while coming is not None:
+            page, counts = coming.result()
+            coming = None
+            if page.after is not None:
+                limit = preferences.next_limit(page, limit)
+                coming = thread.submit(read, page.after, limit)
+            account.counts.add(counts)
+            yield from page.rows
 
 
 def _of_files(
