@@ -45,6 +45,17 @@ _NEXT_IDS = text(
     "FROM unnest(CAST(:names AS text[]), CAST(:numbers AS integer[])) "
     "WITH ORDINALITY AS given(name, number, place) OFFSET 0) AS ids ORDER BY ids.place"
 )
+# The pages that a table had when it was counted, and those that it has now.
+_GROWN = text(
+    "SELECT table_.relname FROM pg_class AS table_ "
+    "JOIN pg_stat_user_tables AS use ON use.relid = table_.oid "
+    "WHERE table_.oid = ANY(SELECT CAST(quote_ident(name) AS regclass) "
+    "FROM unnest(CAST(:names AS text[])) AS name) "
+    "AND (coalesce(use.last_analyze, use.last_autoanalyze) IS NULL "
+    "OR pg_relation_size(table_.oid) "
+    "> 1.5 * table_.relpages * CAST(current_setting('block_size') AS integer)) "
+    "ORDER BY table_.relname"
+)
 _STORING = "storing"
 
 
@@ -224,11 +235,15 @@ def analyze(session: Session, *models: type[Base]) -> None:
 
     Texts and objects without a limit are left out, and with them the words of the word indexes:
     counting those takes longer than storing them. The server's own analysis counts them later; this
-    one does not put it off.
+    one does not put it off. Tables that are hardly larger than when they were last counted are
+    passed over: counting a large one takes as long as storing a thousand rows.
     """
-    if is_postgresql(session):
-        tables = (_table(model) for model in models)
-        named = (f'"{table.name}" ({", ".join(_short_columns(table))})' for table in tables)
+    if not is_postgresql(session):
+        return
+    tables = {table.name: table for table in map(_table, models)}
+    grown = session.scalars(_GROWN, {"names": list(tables)}).all()
+    if grown:
+        named = (f'"{name}" ({", ".join(_short_columns(tables[name]))})' for name in grown)
         session.execute(text(f"ANALYZE {', '.join(named)}"))
 
 

@@ -15,6 +15,8 @@ from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
 from tests.services import sample
 
+pytestmark = pytest.mark.services
+
 COLUMNS = ("prompt_id", "tag", "project_id")
 
 
