@@ -155,18 +155,19 @@ def _freshness(work: DataWork, client: Client, labeling: _Labeling) -> dict[str,
 
 
 def _export(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, float]:
-    def export() -> tuple[float, int]:
+    def export() -> tuple[_JobTime, int]:
         number = client.project(SLUG).export(EXPORT_FORMAT)["number"]
         while (export := client.get(f"{PROJECT}/exports/{number}"))["state"] == "queued":
             time.sleep(POLL_S)
         if export["state"] != "ready":
             raise Invalid(f"the export did not succeed: {export['error']}")
-        return _job_s(client, export["job_id"]), export["rows"]
+        return _job_time(client, export["job_id"]), export["rows"]
 
     with PeakMemory(work.worker_pid) as memory:
-        seconds, rows = export()
+        time_s, rows = export()
     return {
-        "export_rows_per_s": round(rows / seconds),
+        "export_rows": rows,
+        **_rates("export", rows, time_s),
         "export_peak_mib": round(memory.mib),
         "export_claim_p95_ms": labeling.run_during(lambda: void(export())),
     }
@@ -175,7 +176,7 @@ def _export(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, fl
 def _import(
     work: DataWork, client: Client, labeling: _Labeling, name: str, rows: "Rows"
 ) -> dict[str, float]:
-    def imported(part: str) -> float:
+    def imported(part: str) -> _JobTime:
         file = work.folder / f"{name}-{part}.jsonl"
         with file.open("w", encoding="utf-8") as opened:
             opened.writelines(json.dumps(row) + "\n" for row in rows(part, work.rows))
@@ -183,12 +184,12 @@ def _import(
         file.unlink()
         if result["rejects"]:
             raise Invalid(f"the import of {name} rejected rows: {result['rejects'][0]}")
-        return _job_s(client, result["job_id"])
+        return _job_time(client, result["job_id"])
 
     with PeakMemory(work.worker_pid) as memory:
-        seconds = imported("alone")
+        time_s = imported("alone")
     return {
-        f"import_{name}_rows_per_s": round(work.rows / seconds),
+        **_rates(f"import_{name}", work.rows, time_s),
         f"import_{name}_peak_mib": round(memory.mib),
         f"import_{name}_claim_p95_ms": labeling.run_during(lambda: void(imported("beside"))),
     }
@@ -225,12 +226,28 @@ _FILES: Mapping[str, Rows] = {
 }
 
 
-def _job_s(client: Client, job_id: int | None) -> float:
-    """Return how long a job ran, the start of its process included."""
+@dataclass(frozen=True, slots=True)
+class _JobTime:
+    """How long a job took, and how long it worked once its process had started, in seconds."""
+
+    whole_s: float
+    work_s: float
+
+
+def _job_time(client: Client, job_id: int | None) -> _JobTime:
     if job_id is None:
         raise Invalid("the file was imported at once; measure with more --rows")
     job = client.get(f"{PROJECT}/jobs/{job_id}")
-    return (_moment(job["ended_at"]) - _moment(job["started_at"])).total_seconds()
+    whole = _moment(job["ended_at"]) - _moment(job["started_at"])
+    return _JobTime(whole.total_seconds(), job["result"]["seconds"])
+
+
+def _rates(what: str, rows: int, time_s: _JobTime) -> dict[str, float]:
+    """Return the rows per second of the whole job, and of its work: small files mostly start."""
+    return {
+        f"{what}_rows_per_s": round(rows / time_s.whole_s),
+        f"{what}_rows_per_s_once_started": round(rows / max(time_s.work_s, 0.001)),
+    }
 
 
 def _moment(text: str) -> datetime:

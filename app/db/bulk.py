@@ -8,14 +8,13 @@ that must not be null.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BindParameter,
     ColumnElement,
-    Connection,
     Dialect,
     Select,
     String,
@@ -33,18 +32,31 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.schema import Table
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
+from app.db import copying
 from app.db.base import Base, Identified
+from app.db.copying import Copier
 
-# The backslash first: the others are written with it.
-_COPY_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-
-# The offset keeps the planner from looking the sequence up again for each id. One row of all ids is
+# The offset keeps the planner from looking a sequence up again for each id. One row of all ids is
 # quicker to read than a row for each.
 _NEXT_IDS = text(
-    "SELECT array_agg(nextval(ids.sequence)) FROM (SELECT CAST("
-    "pg_get_serial_sequence(:table_name, 'id') AS regclass) AS sequence OFFSET 0) AS ids "
-    "CROSS JOIN generate_series(1, CAST(:number AS integer))"
+    "SELECT ARRAY(SELECT nextval(ids.sequence) FROM generate_series(1, ids.number)) FROM ("
+    "SELECT given.place, given.number, "
+    "CAST(pg_get_serial_sequence(quote_ident(given.name), 'id') AS regclass) AS sequence "
+    "FROM unnest(CAST(:names AS text[]), CAST(:numbers AS integer[])) "
+    "WITH ORDINALITY AS given(name, number, place) OFFSET 0) AS ids ORDER BY ids.place"
 )
+# The pages that a table had when it was counted, and those that it has now.
+_GROWN = text(
+    "SELECT table_.relname FROM pg_class AS table_ "
+    "JOIN pg_stat_user_tables AS use ON use.relid = table_.oid "
+    "WHERE table_.oid = ANY(SELECT CAST(quote_ident(name) AS regclass) "
+    "FROM unnest(CAST(:names AS text[])) AS name) "
+    "AND (coalesce(use.last_analyze, use.last_autoanalyze) IS NULL "
+    "OR pg_relation_size(table_.oid) "
+    "> 1.5 * table_.relpages * CAST(current_setting('block_size') AS integer)) "
+    "ORDER BY table_.relname"
+)
+_STORING = "storing"
 
 
 def is_postgresql(session: Session) -> bool:
@@ -91,31 +103,82 @@ def with_pairs(
     return select(*columns).select_from(listed).join(first.class_, on).where(*conditions)
 
 
+@dataclass(slots=True)
+class Storing:
+    """What transactions that store one batch after the other share, on PostgreSQL.
+
+    Rows are sent by the copier while the next ones are made. Ids that were reserved and not needed
+    are left to the next batch.
+    """
+
+    copier: Copier
+    ids: dict[str, list[int]] = field(default_factory=dict)  # by table, descending
+
+
+def share(session: Session, storing: Storing) -> None:
+    """Let this transaction store rows with what the ones before it have left."""
+    if is_postgresql(session):
+        session.info[_STORING] = storing
+
+
+def reserve_ahead(session: Session, wanted: Mapping[type[Identified], int]) -> None:
+    """Reserve ids for all these rows at once, so that `reserve_ids` needs no statement.
+
+    It does nothing in a transaction that shares nothing with a next one.
+    """
+    storing: Storing | None = session.info.get(_STORING)
+    if storing is None:
+        return
+    missing = {
+        table: lacking
+        for model, count in wanted.items()
+        if (lacking := count - len(storing.ids.get(table := _table(model).name, ()))) > 0
+    }
+    if missing:
+        for table, ids in zip(missing, _next_ids(session, missing), strict=True):
+            storing.ids[table] = [*reversed(ids), *storing.ids.get(table, ())]
+
+
 def reserve_ids(session: Session, model: type[Identified], count: int) -> list[int]:
     """Return ids for new rows, ascending; nobody else gets them."""
     if not count:
         return []
-    table = _table(model)
+    table = _table(model).name
+    storing: Storing | None = session.info.get(_STORING)
+    if storing is not None and len(held := storing.ids.get(table, [])) >= count:
+        taken = held[-count:]
+        del held[-count:]
+        return taken[::-1]
     if is_postgresql(session):
-        values = {"table_name": f'"{table.name}"', "number": count}
-        return sorted(session.scalars(_NEXT_IDS, values).one())
+        return _next_ids(session, {table: count})[0]
     # SQLite has one writer, which is this transaction, and counts on from the largest id.
     session.flush()
-    last = session.connection().exec_driver_sql(f"SELECT max(id) FROM {table.name}").scalar() or 0
+    last = session.connection().exec_driver_sql(f"SELECT max(id) FROM {table}").scalar() or 0
     return list(range(last + 1, last + 1 + count))
 
 
 def insert(
-    session: Session, model: type[Base], columns: Sequence[str], rows: Collection[Sequence[Any]]
+    session: Session,
+    model: type[Base],
+    columns: Sequence[str],
+    rows: Collection[Sequence[Any]],
+    *,
+    written: Collection[str] = (),
 ) -> None:
-    """Insert rows whose values are in the order of the columns."""
+    """Insert rows whose values are in the order of the columns.
+
+    `written` are JSON columns whose values are JSON already, as text.
+    """
     if not rows:
         return
     session.flush()
     connection, table = session.connection(), _table(model)
-    by_column = _converted(connection.dialect, table, columns, rows)
+    by_column = _converted(connection.dialect, table, columns, rows, written)
     if connection.dialect.name == "postgresql":
-        _copy(connection, table, columns, by_column)
+        rows_text = copying.lines(by_column)
+        storing: Storing | None = session.info.get(_STORING)
+        send = copying.send if storing is None else storing.copier.send
+        send(connection, table.name, columns, rows_text)
     else:
         names, places = ", ".join(columns), ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"
@@ -172,11 +235,15 @@ def analyze(session: Session, *models: type[Base]) -> None:
 
     Texts and objects without a limit are left out, and with them the words of the word indexes:
     counting those takes longer than storing them. The server's own analysis counts them later; this
-    one does not put it off.
+    one does not put it off. Tables that are hardly larger than when they were last counted are
+    passed over: counting a large one takes as long as storing a thousand rows.
     """
-    if is_postgresql(session):
-        tables = (_table(model) for model in models)
-        named = (f'"{table.name}" ({", ".join(_short_columns(table))})' for table in tables)
+    if not is_postgresql(session):
+        return
+    tables = {table.name: table for table in map(_table, models)}
+    grown = session.scalars(_GROWN, {"names": list(tables)}).all()
+    if grown:
+        named = (f'"{name}" ({", ".join(_short_columns(tables[name]))})' for name in grown)
         session.execute(text(f"ANALYZE {', '.join(named)}"))
 
 
@@ -224,6 +291,12 @@ def _array_text(values: Sequence[Any]) -> str:
     return '{"' + '","'.join(values) + '"}'
 
 
+def _next_ids(session: Session, numbers: Mapping[str, int]) -> Sequence[list[int]]:
+    """Return ascending ids of each table."""
+    parameters = {"names": list(numbers), "numbers": list(numbers.values())}
+    return [sorted(ids) for ids in session.scalars(_NEXT_IDS, parameters)]
+
+
 def _table(model: type[Any]) -> Table:
     table = model.__table__
     assert isinstance(table, Table)
@@ -231,13 +304,17 @@ def _table(model: type[Any]) -> Table:
 
 
 def _converted(
-    dialect: Dialect, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    dialect: Dialect,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    written: Collection[str],
 ) -> list[Sequence[Any]]:
     """Return the values of each column, converted as its type does."""
     by_column: list[Sequence[Any]] = list(zip(*rows, strict=True))
     for at, name in enumerate(columns):
         converter = _converter(dialect, table.c[name].type)
-        if converter is not None:
+        if converter is not None and name not in written:
             by_column[at] = _converted_column(converter, by_column[at])
     return by_column
 
@@ -264,54 +341,3 @@ def _converted_column(convert: Callable[[Any], Any], values: Sequence[Any]) -> S
         return known[value]
 
     return [converted(value) for value in values]
-
-
-def _copy(
-    connection: Connection, table: Table, columns: Sequence[str], by_column: list[Sequence[Any]]
-) -> None:
-    """Send rows as one text: writing the values one by one takes several times as long."""
-    fields = [_copied_column(values) for values in by_column]
-    lines = "\n".join(map("\t".join, zip(*fields, strict=True)))
-    names = ", ".join(columns)
-    driver: Any = connection.connection.driver_connection
-    statement = f'COPY "{table.name}" ({names}) FROM STDIN'
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(lines + "\n")
-
-
-def _copied_column(values: Sequence[Any]) -> Sequence[str]:
-    first = values[0]
-    if values.count(first) == len(values):
-        return [_copied(first)] * len(values)
-    kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(str, values))
-    if kinds != {str}:
-        return [_copied(value) for value in values]
-    joined = "".join(values)
-    special = [mark for mark in _COPY_ESCAPES if mark in joined]
-    return values if not special else [_escaped(value) for value in values]
-
-
-def _copied(value: Any) -> str:
-    """Return a value in the text format of COPY."""
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        return _escaped(str(value))
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raw = getattr(value, "obj", value)  # psycopg wraps bytes
-    if isinstance(raw, bytes):
-        return rf"\\x{raw.hex()}"
-    raise TypeError(f"cannot copy a value of type {type(value).__name__}")
-
-
-def _escaped(text: str) -> str:
-    for mark, escape in _COPY_ESCAPES.items():
-        text = text.replace(mark, escape)
-    return text

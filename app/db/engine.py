@@ -17,6 +17,7 @@ from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.db import copying
 from app.domain import search_words
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
@@ -139,6 +140,7 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
         pool_use_lifo=True,
     )
     _ping_idle_connections(engine)
+    copying.keep_order(engine)
     return engine
 
 

@@ -50,6 +50,12 @@ class UnitCount:
         self.considered += count
         self.exclude(reason, count)
 
+    def add(self, other: "UnitCount") -> None:
+        """Add what was counted apart."""
+        self.considered += other.considered
+        self.exported += other.exported
+        self.excluded.update(other.excluded)
+
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON values, the most frequent reason first."""
         return {
@@ -80,6 +86,14 @@ class Counts:
         always = {"comparisons": self.comparisons, "judgments": self.judgments}
         others = {"pairs": self.pairs, "demonstrations": self.demonstrations}
         return always | {name: unit for name, unit in others.items() if unit.considered}
+
+    def add(self, other: "Counts") -> None:
+        """Add what was counted apart."""
+        self.comparisons.add(other.comparisons)
+        self.judgments.add(other.judgments)
+        self.pairs.add(other.pairs)
+        self.demonstrations.add(other.demonstrations)
+        self.settled += other.settled
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON values."""

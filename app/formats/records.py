@@ -46,7 +46,8 @@ class CompletionText:
     earlier: Conversation = ()
 
     def __post_init__(self) -> None:
-        earlier_turns.checked(self.earlier)
+        if self.earlier:
+            earlier_turns.checked(self.earlier)
 
     def __repr__(self) -> str:
         # As before there were earlier turns: files are known by it, see `unnamed_votes`.
@@ -322,7 +323,10 @@ def check_prompt(messages: Sequence[Turn]) -> None:
 
 def has_one_text(candidates: Sequence[CompletionText]) -> bool:
     """Return whether completions do not differ in their text, nor in the turns before it."""
-    return len({(candidate.earlier, candidate.text) for candidate in candidates}) < 2
+    for each in candidates:
+        if each.text != candidates[0].text or each.earlier != candidates[0].earlier:
+            return False
+    return True
 
 
 def check_follow_ups(candidates: Sequence[CompletionText]) -> None:
@@ -330,6 +334,8 @@ def check_follow_ups(candidates: Sequence[CompletionText]) -> None:
 
     Raises Invalid if they do not.
     """
+    if not any(candidate.earlier for candidate in candidates):
+        return
     if len({candidate.follow_ups for candidate in candidates}) > 1:
         raise Invalid("the completions respond to different follow-ups of the prompt")
 

@@ -29,6 +29,7 @@ from typing import Any
 from app.domain.ranking import Ranking
 from app.domain.splits import Split
 from app.domain.vote_shares import TrainingAbsolute, TrainingPair
+from app.formats.records import Conversation, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ class DatasetPrompt:
     content_hash: str
     source: str = ""
     category: str = ""
+    turns: Conversation = field(init=False, repr=False, compare=False)
+    """The messages as the turns of a record, made once for all comparisons of the prompt."""
+
+    def __post_init__(self) -> None:
+        turns = [Turn(str(turn["role"]), str(turn["content"])) for turn in self.messages]
+        object.__setattr__(self, "turns", tuple(turns))
 
 
 @dataclass(frozen=True, slots=True)

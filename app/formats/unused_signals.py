@@ -44,12 +44,12 @@ def check(row: Row, known: Format) -> None:
 
 def found(row: Row) -> Iterator[tuple[str, str]]:
     """Yield the path of each field with a judgment, and the kind of judgment."""
-    waiting: list[tuple[str, object]] = [(name, value) for name, value in row.items()]
+    waiting: list[tuple[str, object]] = list(row.items())
     for path, value in waiting:
-        # An empty string, list or object is no judgment.
-        if value is None or value in ("", [], {}):
+        # An empty string, list or object is no judgment, but zero and false may be.
+        if not value and not isinstance(value, int | float):
             continue
-        if kind := kind_of(path.rpartition(".")[2]):
+        if kind := _kind_at(path):
             yield path, kind
         elif isinstance(value, dict):
             waiting.extend((f"{path}.{name}", inner) for name, inner in value.items())
@@ -67,6 +67,11 @@ def kind_of(name: str) -> str | None:
         return RESPONSE
     known = ({**FOREIGN, **ENGLISH}.get(word) for word in words)
     return next((kind for kind in known if kind), None)
+
+
+@lru_cache(maxsize=4096)
+def _kind_at(path: str) -> str | None:
+    return kind_of(path.rpartition(".")[2])
 
 
 @lru_cache(maxsize=4096)

@@ -1,9 +1,11 @@
 """Many rows at once: values pass as they are, however they are written."""
 
+import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from app.db import Database, bulk
 from app.models import Completion, Export, ExportedJudgments, Prompt, PromptTag
@@ -158,3 +160,30 @@ def test_bytes_are_written_as_they_are(any_database: Database) -> None:
         bulk.insert(session, ExportedJudgments, ("export_id", "block", "members"), rows)
         stored = select(ExportedJudgments.members).order_by(ExportedJudgments.block)
         assert session.scalars(stored).all() == parts
+
+
+@pytest.mark.services
+def test_only_tables_that_have_grown_are_counted_again(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    statements: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    def analyzed(numbers: range) -> list[str]:
+        statements.clear()
+        more = [NewPrompt((("user", f"{number} {40 * 'x'}"),)) for number in numbers]
+        with database.transaction() as session:
+            prompts.store(session, project, more)
+        with database.transaction() as session:
+            bulk.analyze(session, Prompt, Completion)
+        counting = "".join(each for each in statements if each.startswith("ANALYZE"))
+        return re.findall(r'"(\w+)" \(', counting)
+
+    with database.transaction() as session:
+        project = sample.make_project(session)
+    assert analyzed(range(300)) == ["completion", "prompt"]
+    assert analyzed(range(300, 301)) == []
+    assert analyzed(range(301, 700)) == ["prompt"]
+    database.dispose()

@@ -126,12 +126,19 @@ def test_gzip_of_several_members_is_read_through() -> None:
         (b'{"a": 1, "a": 2}', "the field 'a' appears twice"),
         (b'["a"]', "the line is not a JSON object"),
         (b'{"a": }', "not JSON: Expecting value at character 7"),
+        (b'{"a": 1} {"b": 2}', "not JSON: Extra data at character 10"),
+        (b'{"a": 1}\x0b', "not JSON: Extra data at character 9"),
     ],
 )
 def test_row_that_breaks_a_limit_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(Invalid) as caught:
         row(data, SMALL)
     assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("around", [(b"", b"\r"), (b" \t", b" \t\n\r"), (b"\xef\xbb\xbf ", b" ")])
+def test_blanks_around_a_row_are_no_part_of_it(around: tuple[bytes, bytes]) -> None:
+    assert row(around[0] + b'{"a": 1}' + around[1], SMALL) == {"a": 1}
 
 
 def test_depth_at_the_limit_is_read() -> None:

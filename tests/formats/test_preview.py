@@ -102,7 +102,10 @@ def test_columns_that_would_be_lost_are_named_with_the_reason() -> None:
 
 def test_mapping_is_tried_before_anything_is_kept() -> None:
     found = only({"frage": "q", "gut": "x"}, mapping={"prompt": "frage", "completion": "gut"})
-    assert (found.format, found.title) == ("prompts", "plain prompts, alone or with a good response")
+    assert (found.format, found.title) == (
+        "prompts",
+        "plain prompts, alone or with a good response",
+    )
     assert found.records[0].kind == "demonstration"
     with pytest.raises(Invalid, match="no field 'promt' to map to"):
         only({"frage": "q"}, mapping={"promt": "frage"})

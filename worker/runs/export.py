@@ -1,6 +1,7 @@
 """Writes an export: a frozen file of judged comparisons, with its manifest and card."""
 
 import gc
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Written:
 
 def run(context: JobContext) -> None:
     """Write the export that the payload names."""
+    started_s = time.monotonic()
     with context.database.reader() as session:
         export = session.get_one(Export, context.payload["export_id"])
         project = session.get_one(Project, export.project_id)
@@ -61,7 +63,8 @@ def run(context: JobContext) -> None:
     def finish(session: Session) -> Mapping[str, Any]:
         row = session.get_one(Export, export.id)
         exports.finish(session, row, frozen)
-        return {"rows": frozen.rows, "summary": frozen.summary}
+        seconds = round(time.monotonic() - started_s, 3)
+        return {"rows": frozen.rows, "summary": frozen.summary, "seconds": seconds}
 
     context.succeed(finish)
 

@@ -4,6 +4,7 @@ The import service decides what a row becomes. The position in the file and the 
 with each batch, so an attempt that resumes continues there and counts nothing twice.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from worker.runs.process.job_context import JobContext
 
 def run(context: JobContext) -> None:
     """Import the upload that the payload names by `import_id`."""
+    started_s = time.monotonic()
     import_pace.dedicate_process()
     import_id = int(context.payload["import_id"])
     with context.database.reader() as session:
@@ -59,7 +61,8 @@ def run(context: JobContext) -> None:
 
     def finish(session: Session) -> Mapping[str, Any]:
         finished = import_jobs.finish(session, import_id, tally)
-        return {"import_id": import_id, "counts": finished.counts}
+        seconds = round(time.monotonic() - started_s, 3)
+        return {"import_id": import_id, "counts": finished.counts, "seconds": seconds}
 
     context.report(size, size, f"{tally.rows:,} rows read")
     context.succeed(finish)

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from app.db import Database
+from app.formats.manifest import Counts
 from app.services.datasets import export_options, preferences
 from app.services.datasets.export_rows import Account
-from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
+from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison, JudgedPage
 
 PageEnd = Callable[[int, int, float], bool]
 """Is told the last id of a page, how many comparisons it had and what they took in seconds, their
@@ -32,27 +34,41 @@ def stream(
     ids: Ids | None = None,
     page_end: PageEnd = lambda _after, _count, _seconds: False,
 ) -> Iterator[JudgedComparison]:
-    """Yield the comparisons that the options ask for; those of a range count nothing outside it."""
+    """Yield the comparisons that the options ask for; those of a range count nothing outside it.
+
+    A thread reads the next page while the rows of one are made: it mostly waits for the database.
+    """
     if ids is None:
         with database.reader() as session:
             preferences.count_outside(session, project_id, options, account.counts)
-    after: int | None = 0 if ids is None else ids.after
     until = None if ids is None else ids.until
     details = export_options.details(format)
-    limit = preferences.FIRST_PAGE
-    while after is not None:
-        began, before = time.monotonic(), account.counts.comparisons.considered
+
+    def read(after: int, limit: int) -> tuple[JudgedPage, Counts]:
+        counts = Counts()  # those of the account change meanwhile
         with database.reader() as session:
             page = preferences.read_page(
-                *(session, project_id, options, account.counts),
+                *(session, project_id, options, counts),
                 after=after,
                 until=until,
                 limit=limit,
                 details=details,
             )
-        count = account.counts.comparisons.considered - before
-        limit = preferences.next_limit(page)
-        yield from page.rows
-        after = page.after
-        if after is not None and page_end(after, count, time.monotonic() - began):
-            return
+        return page, counts
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as thread:
+        limit = preferences.FIRST_PAGE
+        coming: Future[tuple[JudgedPage, Counts]] | None
+        coming = thread.submit(read, 0 if ids is None else ids.after, limit)
+        while coming is not None:
+            began = time.monotonic()
+            page, counts = coming.result()
+            coming = None
+            if page.after is not None:
+                limit = preferences.next_limit(page, limit)
+                coming = thread.submit(read, page.after, limit)
+            account.counts.add(counts)
+            yield from page.rows
+            count, took_s = counts.comparisons.considered, time.monotonic() - began
+            if page.after is not None and page_end(page.after, count, took_s):
+                return

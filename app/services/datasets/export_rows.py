@@ -340,7 +340,7 @@ def _demonstration(
     if known in account.texts:
         return None, judged_comparisons.SAME_TEXT
     try:
-        record = records.DemonstrationRecord(export_pairs.turns(prompt), text)
+        record = records.DemonstrationRecord(prompt.turns, text)
         row = _SPELL[format](record)
     except Invalid as error:
         return None, str(error)

@@ -4,13 +4,15 @@ Everything is known by its content, so the same rows again add nothing. What a l
 formats' business; votes that come with a file are kept by `imported_votes`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk
+from app.db.base import Identified
 from app.domain import earlier_turns
 from app.domain.judgment_kinds import KINDS
 from app.domain.ranking import MOST
@@ -27,7 +29,16 @@ from app.formats.records import (
     Rejected,
     UnpairedRecord,
 )
-from app.models import Project
+from app.models import (
+    Assignment,
+    Comparison,
+    Completion,
+    Demonstration,
+    Judgment,
+    Project,
+    Prompt,
+    Slot,
+)
 from app.services.datasets import (
     evaluation_sets,
     import_tally,
@@ -103,6 +114,8 @@ def store(
     accepted, given = batch.accepted, batch.prompts
     if is_evaluation:
         accepted, given = _declared(session, project, accepted, given, tally)
+    _reserve_ids(session, project, accepted)
+    labelers = imported_votes.labelers(session, project, [each.record for each in accepted])
     stored = prompts.store(
         session,
         project,
@@ -121,13 +134,32 @@ def store(
         if isinstance(numbered.record, PromptRecord) and not prompt.is_new:
             tally.repeat("prompts", numbered.line, prompt.id)
     _store_demonstrations(session, project, pairs, tally, source, author_id)
-    _storecandidates(session, project, pairs, tally, source)
+    _store_candidates(session, project, pairs, labelers, tally, source)
 
 
 def _lock(session: Session, project_id: int) -> None:
     """Let one import at a time add to a project: two could find the same row missing."""
     if bulk.is_postgresql(session):
         session.execute(select(func.pg_advisory_xact_lock(_LOCK, project_id)))
+
+
+def _reserve_ids(session: Session, project: Project, accepted: Sequence[NumberedRecord]) -> None:
+    """Reserve the ids of all rows that may be added, so that nothing is asked between them."""
+    counts: Counter[type[Identified]] = Counter()
+    for numbered in accepted:
+        record = numbered.record
+        counts[Prompt] += 1
+        counts[Demonstration] += isinstance(record, DemonstrationRecord)
+        texts = len(candidates(record))
+        if not texts:
+            continue
+        votes = imported_votes.count(record)
+        counts[Completion] += texts
+        counts[Comparison] += 1
+        counts[Slot] += votes or project.overlap
+        counts[Assignment] += votes
+        counts[Judgment] += votes
+    bulk.reserve_ahead(session, counts)
 
 
 def _keep_labels(
@@ -200,10 +232,11 @@ def _declared(
     return [accepted[at] for at in fit], [given[at] for at in fit]
 
 
-def _storecandidates(
+def _store_candidates(
     session: Session,
     project: Project,
     pairs: Sequence[tuple[NumberedRecord, StoredRow]],
+    labelers: Mapping[str, int],
     tally: ImportTally,
     source: str,
 ) -> None:
@@ -226,7 +259,7 @@ def _storecandidates(
             votes.extend(imported_votes.of_record(numbered.line, numbered.record, prompt_id, own))
         if isinstance(numbered.record, ComparisonRecord) and numbered.record.is_settled:
             tally.counts["settlements_not_imported"] += 1
-    imported_votes.store(session, project, votes, tally)
+    imported_votes.store(session, project, votes, labelers, tally)
 
 
 def _asked(

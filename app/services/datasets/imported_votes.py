@@ -96,10 +96,32 @@ def of_record(
             yield imported(vote, kind, record.weights, record.scales)
 
 
+def count(record: Record) -> int:
+    """Return the number of votes in a record."""
+    if isinstance(record, ComparisonRecord):
+        return len(record.votes)
+    return isinstance(record, PreferenceRecord | UnpairedRecord)
+
+
+def labelers(session: Session, project: Project, records: Iterable[Record]) -> dict[str, int]:
+    """Return the accounts of those who voted by their names, adding those that are missing."""
+    names: set[str] = set()
+    for record in records:
+        if isinstance(record, PreferenceRecord | UnpairedRecord):
+            names.add(record.labeler or "")
+        elif isinstance(record, ComparisonRecord):
+            names.update([vote.labeler for vote in record.votes])
+    return imported_labelers.ids(session, project, names) if names else {}
+
+
 def store(
-    session: Session, project: Project, votes: Sequence[ImportedVote], tally: ImportTally
+    session: Session,
+    project: Project,
+    votes: Sequence[ImportedVote],
+    labelers: Mapping[str, int],
+    tally: ImportTally,
 ) -> None:
-    """Store votes and put them on the tally; a repeated vote changes nothing.
+    """Store votes of these labelers and put them on the tally; a repeated vote changes nothing.
 
     One that contradicts what its labeler said before is rejected.
     """
@@ -107,7 +129,7 @@ def store(
     tally.counts["comparisons_new"] += 0
     if votes:
         rated = _on_own_scales(session, project, votes, tally)
-        batch = _Batch(session, project, rated, tally)
+        batch = _Batch(session, project, rated, labelers, tally)
         for imported in rated:
             batch.take(imported)
         batch.store()
@@ -117,11 +139,15 @@ class _Batch:
     """What the votes of a batch add, decided in the order of the file before anything is stored."""
 
     def __init__(
-        self, session: Session, project: Project, votes: Sequence[ImportedVote], tally: ImportTally
+        self,
+        session: Session,
+        project: Project,
+        votes: Sequence[ImportedVote],
+        labelers: Mapping[str, int],
+        tally: ImportTally,
     ) -> None:
         self.session, self.project, self.tally = session, project, tally
-        names = {imported.vote.labeler for imported in votes if imported.vote is not None}
-        self.labelers = imported_labelers.ids(session, project, names)
+        self.labelers = labelers
         keys = {
             key
             for imported in votes

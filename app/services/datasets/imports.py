@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
+from app.db.copying import Copier
 from app.errors import Invalid, NotFound
 from app.formats import registry
 from app.formats.column_mapping import ColumnsByField
@@ -215,16 +216,17 @@ def store_batches(
     """
     unseen = islice(outcomes, tally.rows, None)
     pace = ImportPace(BATCH)
-    with ReadAhead(unseen, partial(imported_records.prepare, source=run.filename)) as reader:
+    prepare = partial(imported_records.prepare, source=run.filename)
+    with ReadAhead(unseen, prepare) as reader, Copier() as copier:
+        storing = bulk.Storing(copier)
         while batch := reader.take(pace.rows):
-            if pace.reads_ahead:
-                reader.start(pace.rows)
             pace.wait()
             before = tally.rows
             with transaction() as session:
                 pace.start()
                 if pace.reads_ahead:
                     bulk.commit_soon(session)  # the end of the import is waited for
+                    bulk.share(session, storing)
                 if words_later:
                     word_backlog.index_later(session)
                 project = session.get_one(Project, run.project_id)
@@ -237,6 +239,8 @@ def store_batches(
                     author_id=run.created_by_id,
                     is_evaluation=run.is_evaluation,
                 )
+                if pace.reads_ahead:  # now that nothing is left to do but to wait for the server
+                    reader.start(pace.rows)
             if not session.in_transaction():  # or else the caller's goes on
                 pace.give_way(session, batch.rows)
                 if is_time_to_analyze(before, tally.rows):

@@ -112,46 +112,50 @@ def read_page(
         judged_by=options.judged_by,
     )
     ai_votes.add(session, project_id, ids, counts, votes, options.judged_by, weights)
-    candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
-    prompts = _prompts(session, {row[5] for row in selected})
     settled = _settled(session, ids)
     counts.comparisons.considered += len(selected)
-    rows: list[JudgedComparison] = []
-    for id, kind, purpose, is_withdrawn, number, prompt_id, chosen in selected:
-        own = votes[id]
-        is_left_out = id in settled and not options.include_adjudicated
-        if is_withdrawn or is_left_out or not own:
-            reason = _reason(is_withdrawn=is_withdrawn, is_left_out=is_left_out)
+    kept = []
+    for row in selected:
+        is_left_out = row[0] in settled and not options.include_adjudicated
+        if row[3] or is_left_out or not votes[row[0]]:
+            reason = _reason(is_withdrawn=row[3], is_left_out=is_left_out)
             counts.comparisons.exclude(reason)
-            counts.judgments.exclude(reason, len(own))
-            continue
-        row = JudgedComparison(
+            counts.judgments.exclude(reason, len(votes[row[0]]))
+        else:
+            kept.append(row)
+    # Texts only of these: in a project that is being judged, most may be left.
+    candidates = _candidates(session, [row[0] for row in kept], with_token_ids=wanted.token_ids)
+    prompts = _prompts(session, {row[5] for row in kept})
+    rows = [
+        JudgedComparison(
             id,
             _KINDS[kind],
             _PURPOSES[purpose],
             number,
             prompts[prompt_id],
             tuple(candidates[id]),
-            tuple(own),
+            tuple(votes[id]),
             settled.get(id),
-            _weights_of(own, weights) if kind == JudgmentKind.RATE else {},
+            _weights_of(votes[id], weights) if kind == JudgmentKind.RATE else {},
             id in settled and settled[id] is None,
             texts,
             chosen,
         )
-        rows.append(row)
+        for id, kind, purpose, _is_withdrawn, number, prompt_id, chosen in kept
+    ]
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
-def next_limit(page: JudgedPage) -> int:
-    """Return how many comparisons to read next, so that a page stays near `PAGE_BYTES`.
+def next_limit(page: JudgedPage, limit: int) -> int:
+    """Return how many comparisons to read after a page, so that one stays near `PAGE_BYTES`.
 
-    Twenty rows of a page say how large a comparison is: nine long responses with their token ids
-    take a thousand times the memory of two short ones.
+    A page without judged ones says nothing about their size, so its limit stays. Otherwise, twenty
+    rows of a page say how large a comparison is: nine long responses with their token ids take a
+    thousand times the memory of two short ones.
     """
     sampled = page.rows[:: max(1, len(page.rows) // 20)]
     if not sampled:
-        return FIRST_PAGE
+        return limit
     size = sum(
         2 * len(candidate.text) + TOKEN_BYTES * len(candidate.token_ids or ())
         for row in sampled
@@ -291,6 +295,8 @@ def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[st
 
 def _prompts(session: Session, ids: Collection[int]) -> dict[int, DatasetPrompt]:
     """Return the prompts of a page by id, each read once for all of its comparisons."""
+    if not ids:
+        return {}
     columns: tuple[Any, ...] = (
         *(_prompt.id, cast(_prompt.messages, Text), _prompt.split),
         *(_prompt.content_hash, _prompt.source, _prompt.category),
@@ -306,6 +312,8 @@ def _prompts(session: Session, ids: Collection[int]) -> dict[int, DatasetPrompt]
 def _candidates(
     session: Session, comparison_ids: Sequence[int], *, with_token_ids: bool
 ) -> dict[int, list[JudgedCompletion]]:
+    if not comparison_ids:
+        return {}
     query = (
         select(_place.comparison_id, _place.completion_id)
         .where(page_votes.among(session, _place.comparison_id, comparison_ids))

@@ -32,6 +32,7 @@ _DEMONSTRATION_COLUMNS = (
 )
 
 Turn = tuple[str, str]
+_to_json = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,15 @@ class NewPrompt:
     """The category and tags in the notes."""
     content_hash: str = field(init=False)
     """The hash that identifies the prompt."""
+    messages: str = field(init=False, repr=False)
+    """The turns as JSON; an import makes them while the rows before are being stored."""
 
     def __post_init__(self) -> None:
         turns = [*self.turns, *(("user", text) for text in self.follow_up)]
         object.__setattr__(self, "labels", prompt_labels.of_notes(self.meta))
         object.__setattr__(self, "content_hash", splits.content_hash(turns))
+        messages = [{"role": role, "content": content} for role, content in self.turns]
+        object.__setattr__(self, "messages", _to_json(messages))
 
     @property
     def group_hash(self) -> str:
@@ -124,7 +129,7 @@ def store(
     rows = [
         (
             *(known[hashes[at]], project.id),
-            [{"role": role, "content": content} for role, content in new_prompts[at].turns],
+            new_prompts[at].messages,
             list(new_prompts[at].follow_up),
             *(split[groups[at]].value, hashes[at], groups[at], is_evaluation),
             *(new_prompts[at].source[:120], new_prompts[at].source_key[:200]),
@@ -133,7 +138,7 @@ def store(
         for at in places
     ]
     with word_backlog.postponed(session, Prompt, project.id, ids):
-        bulk.insert(session, Prompt, _COLUMNS, rows)
+        bulk.insert(session, Prompt, _COLUMNS, rows, written=("messages",))
     return [StoredRow(known[digest], first.get(digest) == at) for at, digest in enumerate(hashes)]
 
 

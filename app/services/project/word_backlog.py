@@ -26,8 +26,10 @@ _WORDS = {
 
 
 def index_later(session: Session) -> None:
-    """Let what this session stores with `postponed` be indexed by a later `index_some`."""
+    """Let a later `index_some` index what this transaction stores, always with `postponed`."""
     session.info[_LATER] = True
+    if bulk.is_postgresql(session):
+        session.execute(select(func.set_config("attune.words_later", "on", True)))
 
 
 @contextmanager
@@ -41,15 +43,10 @@ def postponed(
     if not ids or not session.info.get(_LATER):
         yield
         return
-    session.add(
-        UnindexedTexts(
-            project_id=project_id, kind=model.__tablename__, first_id=ids[0], last_id=ids[-1]
-        )
-    )
-    session.flush()
-    _set_later(session, "on")
+    # Before the texts: on SQLite, the triggers look there.
+    row = (project_id, model.__tablename__, ids[0], ids[-1])
+    bulk.insert(session, UnindexedTexts, ("project_id", "kind", "first_id", "last_id"), [row])
     yield
-    _set_later(session, "off")
 
 
 def index_some(session: Session, most: int = PIECE) -> int:
@@ -87,8 +84,3 @@ def waiting(session: Session, project_id: int | None = None) -> int:
     if project_id is not None:
         query = query.where(UnindexedTexts.project_id == project_id)
     return int(session.scalar(query) or 0)
-
-
-def _set_later(session: Session, value: str) -> None:
-    if bulk.is_postgresql(session):
-        session.execute(select(func.set_config("attune.words_later", value, True)))

@@ -191,8 +191,8 @@ def test_a_page_holds_few_large_comparisons_and_many_small_ones(
     (row,) = judged_rows(session, project.id, ExportOptions(), Counts())
     large = replace(row.candidates[0], text="x" * letters, token_ids=(1,) * tokens)
     page = JudgedPage((replace(row, candidates=(large,) * 9),) * 40, None)
-    assert preferences.next_limit(page) == limit
-    assert preferences.next_limit(JudgedPage((), 5)) == preferences.FIRST_PAGE
+    assert preferences.next_limit(page, 7) == limit
+    assert preferences.next_limit(JudgedPage((), 5), limit) == limit
 
 
 def _pages(session: Session, project: Project, found: list[int]) -> Iterator[int]:
