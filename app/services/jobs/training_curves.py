@@ -30,14 +30,15 @@ def of_job(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Poi
 
     Each curve is thinned out by itself: one that has a point every ten steps keeps its own.
     """
-    by_name = {"partition_by": Metric.name}
     numbered = (
         select(
             Metric.name,
             Metric.step,
             Metric.value,
-            (func.row_number().over(**by_name, order_by=Metric.step) - 1).label("place"),
-            func.count().over(**by_name).label("points"),
+            (func.row_number().over(partition_by=Metric.name, order_by=Metric.step) - 1).label(
+                "place"
+            ),
+            func.count().over(partition_by=Metric.name).label("points"),
         )
         .where(Metric.job_id == job_id, Metric.name.in_(names))
         .subquery()
@@ -59,7 +60,7 @@ def whole(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Poin
     )
 
 
-def _curves(session: Session, query: Select[tuple[str, int, float]]) -> dict[str, Points]:
+def _curves(session: Session, query: Select[str, int, float]) -> dict[str, Points]:
     curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for name, step, value in session.execute(query):
         curves[name].append((float(step), value))
