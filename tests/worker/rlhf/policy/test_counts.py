@@ -37,7 +37,7 @@ def _prepared(config: PpoConfig, dtype: torch.dtype = torch.float32) -> Roles:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = LlamaForCausalLM(tiny.tiny_config())
-    model.to(dtype=dtype)
+    torch.nn.Module.to(model, dtype=dtype)
     roles = Roles(adopt(model, tiny.tokenizer(), "tiny"))
     roles.add_adapter("reward", config.lora)
     roles.add_head("reward", seed=0)
@@ -94,7 +94,7 @@ def test_a_step_passes_each_episode_through_the_model_as_often_as_it_must(
 
 def _move_where_reading_raises(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Move a model to a device without memory, which has no autocast either."""
-    roles.causal.to(device="meta")
+    torch.nn.Module.to(roles.causal, device="meta")
     roles.heads.to("meta")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)

@@ -75,7 +75,7 @@ def test_a_token_takes_two_vectors_a_layer(
 
 def test_on_a_gpu_the_cache_is_in_the_precision_of_the_weights() -> None:
     model = tiny.loaded().model
-    model.to(dtype=torch.bfloat16)
+    torch.nn.Module.to(model, dtype=torch.bfloat16)
     assert decoding.FusedEngine(model, torch.bfloat16)._state is torch.float32  # a CPU's attention
-    model.to(device="meta")
+    torch.nn.Module.to(model, device="meta")
     assert decoding.FusedEngine(model, torch.bfloat16)._state is torch.bfloat16
