@@ -156,11 +156,11 @@ def _read(database: Database, job_id: int) -> Sampled:
             values = [prompt, row.sample_index, row.text, row.token_ids, row.logprob_sum]
             digest.update(json.dumps(values).encode())
         shards = session.scalars(select(Shard).where(Shard.job_id == job_id)).all()
-        helped = [shard for shard in shards if shard.holder_id != job_id]
+        helped = [shard.started_at for shard in shards if shard.holder_id != job_id]
         start_s = 0.0
-        begin = session.scalar(select(func.min(Completion.created_at)))
+        begin = session.scalars(select(func.min(Completion.created_at))).one()
         if helped:
-            joined = min(shard.started_at for shard in helped if shard.started_at)
+            joined = min(moment for moment in helped if moment is not None)
             start_s = (
                 joined - min(one.started_at for one in shards if one.started_at)
             ).total_seconds()
