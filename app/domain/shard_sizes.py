@@ -8,7 +8,7 @@ the last one, and that little is lost with a worker, but not so small that takin
 import math
 from typing import Final
 
-PER_WORKER: Final = 8
+PER_WORKER: Final = 16
 """Shards for each worker, so that one that is slower or later leaves its share to the others."""
 LONGEST_S: Final = 60.0
 """What is done again at most when a worker is lost."""

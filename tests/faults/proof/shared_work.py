@@ -26,7 +26,7 @@ from tests.worker.runs import small
 KIND = "generate"
 PATIENCE_S = 900.0
 MOST = 0.55
-"""Of one worker's time, that two workers may take after the second has started."""
+"""Of one worker's time for a prompt, that two may take once the second has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Sampled:
 
     Attributes:
         sha256: of all completions with their token ids, in order.
-        seconds: from the first chunk of completions to the last.
+        prompt_s: of a prompt from the moment that a helper took its first shard, or from the first.
         start_s: from the first shard until a helper took one.
         by: the shards that each worker ended.
         repeated: shards that were taken again.
     """
 
     sha256: str
-    seconds: float
+    prompt_s: float
     start_s: float
     by: tuple[int, ...]
     repeated: int
@@ -57,20 +57,20 @@ def measure(place: Place) -> Outcome:
         faults.append("the completions differ")
     if not three.repeated:
         faults.append("no shard of the killed worker was done again")
-    share = (two.seconds - two.start_s) / one.seconds
+    share = two.prompt_s / one.prompt_s
     if share > MOST:
         faults.append(f"two workers take {share - MOST:.2f} of one worker's time too long")
     return Outcome(
         f"the same sha256 {one.sha256[:12]} with 1, 2 and 3 workers; two take {share:.2f} of one "
-        f"worker's time, without the start of {two.start_s:.0f} s",
+        f"worker's time, once the second has started ({two.start_s:.0f} s)",
         f"{counted(prompts, 'prompt')} at {paced_runs.CHUNK_S / paced_runs.CHUNK_PROMPTS:g} s; "
         f"shards by worker {two.by} and {three.by}, one of three killed, "
         f"{counted(three.repeated, 'shard')} done again",
         "; ".join(faults),
         {
             "prompts": prompts,
-            "one_s": round(one.seconds, 1),
-            "two_s": round(two.seconds, 1),
+            "one_prompt_s": round(one.prompt_s, 3),
+            "two_prompt_s": round(two.prompt_s, 3),
             "start_s": round(two.start_s, 1),
             "share": round(share, 3),
         },
@@ -155,19 +155,25 @@ def _read(database: Database, job_id: int) -> Sampled:
         ):
             values = [prompt, row.sample_index, row.text, row.token_ids, row.logprob_sum]
             digest.update(json.dumps(values).encode())
-        span = select(func.min(Completion.created_at), func.max(Completion.created_at))
-        first, last = session.execute(span).one()
         shards = session.scalars(select(Shard).where(Shard.job_id == job_id)).all()
-        own = [shard for shard in shards if shard.holder_id == job_id]
-        begun = [shard.started_at for shard in shards if shard.started_at and shard not in own]
+        helped = [shard.started_at for shard in shards if shard.holder_id != job_id]
         start_s = 0.0
-        if begun and own and own[0].started_at:
-            start_s = (min(begun) - own[0].started_at).total_seconds()
+        begin = session.scalars(select(func.min(Completion.created_at))).one()
+        if helped:
+            joined = min(moment for moment in helped if moment is not None)
+            start_s = (
+                joined - min(one.started_at for one in shards if one.started_at)
+            ).total_seconds()
+            begin = joined
+        written = select(
+            func.count(Completion.prompt_id.distinct()), func.max(Completion.created_at)
+        )
+        prompts, end = session.execute(written.where(Completion.created_at > begin)).one()
     names = sorted({shard.worker for shard in shards})
     return Sampled(
         digest.hexdigest(),
-        (last - first).total_seconds() + paced_runs.CHUNK_S,
-        max(start_s, 0.0),
+        (end - begin).total_seconds() / prompts,
+        start_s,
         tuple(sum(shard.worker == name for shard in shards) for name in names),
         sum(shard.claims > 1 for shard in shards),
     )
