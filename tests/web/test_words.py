@@ -26,8 +26,8 @@ TYPED: Final = frozenset(
 
 
 def test_pages_speak_in_words(application: Any, database: Database) -> None:
-    read = words.read_all(application, database, *AS_CODE)
-    assert len(read.places) > 150  # or else the test has read nothing
+    read = words.read_most(application, database, *AS_CODE)
+    assert len(read.places) > 100  # or else the test has read nothing
     faults = [
         f"{what} in {place}: {text}"
         for place, pieces in read.places.items()
