@@ -113,6 +113,6 @@ def test_a_prompt_shows_its_labels_and_an_import_what_became_of_them(lead: TestC
     answer = lead.post("/p/desk/prompts", files={"file": ("r.jsonl", other)})
     said = " ".join(html(lead, answer.headers["location"]).split())
     assert "Tags added: 1." in said
-    assert "1 prompts that had no category got one." in said
-    assert "1 prompts keep the category that they had" in said
-    assert "1 categories or tags are too long" in said
+    assert "1 prompt without a category got one." in said
+    assert "1 prompt keeps its category" in said
+    assert "1 category or tag is too long" in said

@@ -83,7 +83,7 @@ def test_a_settlement_is_not_a_vote_and_the_newest_one_is_current(session: Sessi
     ("answer", "rule"),
     [
         ({"reason": "whim", "preferred": "a"}, "reason"),
-        ({"reason": "gap"}, "takes a, b, tie or both bad"),
+        ({"reason": "gap"}, "choose which response is better"),
         ({"reason": "gap", "preferred": "left"}, "not 'left'"),
     ],
 )
