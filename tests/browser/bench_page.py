@@ -97,7 +97,12 @@ def main() -> None:
 
 def weight() -> int:
     """Return the bytes of the labeling page's scripts and styles as they are sent compressed."""
-    files = [STATIC / "base/base.css", STATIC / "base/tokens.css", STATIC / "base/base.js"]
+    files = [
+        STATIC / "base/base.css",
+        STATIC / "base/tokens.css",
+        STATIC / "base/text.css",
+        STATIC / "base/base.js",
+    ]
     for folder in ("label", "practice"):
         files += [*(STATIC / folder).glob("*.js"), *(STATIC / folder).glob("*.css")]
     return sum(len(gzip.compress(file.read_bytes())) for file in files)
