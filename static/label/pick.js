@@ -119,7 +119,7 @@ function steps({ assignment, state, config, act }) {
     const on = state.preferred === side(assignment.candidates[place - 1]);
     return make(
       "button",
-      { type: "button", id: `side-${place}`, className: `step side${on ? " on" : ""}`, ariaPressed: String(on), ariaLabel: `${place} is better: response ${place}`, on: { click: () => act("choose", { digit: place }) } },
+      { type: "button", id: `side-${place}`, className: `side${on ? " on" : ""}`, ariaPressed: String(on), ariaLabel: `${place} is better: response ${place}`, on: { click: () => act("choose", { digit: place }) } },
       `${place} is better`,
     );
   });

@@ -97,7 +97,7 @@ def main() -> None:
 
 def weight() -> int:
     """Return the bytes of the labeling page's scripts and styles as they are sent compressed."""
-    names = ("tokens.css", "base.css", "frame.css", "base.js", "times.js")
+    names = ("tokens.css", "base.css", "frame.css", "text.css", "base.js", "times.js")
     files = [STATIC / "base" / name for name in names]
     for folder in ("label", "practice"):
         files += [*(STATIC / folder).glob("*.js"), *(STATIC / folder).glob("*.css")]

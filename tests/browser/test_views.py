@@ -93,7 +93,7 @@ def test_a_project_read_from_right_to_left_is_laid_out_so(desk: Desk) -> None:
     assert steps.first.evaluate(left) > steps.last.evaluate(left)
     page.keyboard.press("ArrowLeft")  # towards what stands on the left: the second answer
     assert page.locator("#choose-2").get_attribute("aria-pressed") == "true"
-    for text in page.locator("#work .text").all():
+    for text in page.locator("#work .text p").all():
         assert text.evaluate("(found) => getComputedStyle(found).direction") == "rtl"
     question = page.locator("#question").inner_text()
     assert question.endswith("?")
