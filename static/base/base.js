@@ -70,6 +70,7 @@ async function refresh(element) {
 }
 
 async function furnish(root) {
+  for (const table of root.querySelectorAll(".text table")) table.tabIndex = 0; // it may scroll
   if (root.querySelector("time[datetime], [data-zone]")) {
     const { localize, nameZone } = await import("/static/base/times.js");
     localize(root);
