@@ -6,7 +6,7 @@ alternative text: nothing is loaded from anywhere. Every block finds its own dir
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from html import escape
 from typing import Any
 
@@ -174,7 +174,7 @@ class _Renderer(RendererHTML):
     """Draws what is ours: formulas, code, and the names of pictures."""
 
     def formula(
-        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
         """Draw a formula, or show its source if it is broken."""
         token = tokens[idx]
@@ -187,7 +187,7 @@ class _Renderer(RendererHTML):
         return f'<div class="formula">{drawn}</div>' if token.level == 0 and token.map else drawn
 
     def fence(
-        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
         """Draw code in the language that is named."""
         token = tokens[idx]
@@ -196,13 +196,13 @@ class _Renderer(RendererHTML):
         return f'<pre dir="ltr"><code>{code}</code></pre>\n'
 
     def code_block(
-        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
         """Draw code without a language."""
         return f'<pre dir="ltr"><code>{escape(tokens[idx].content)}</code></pre>\n'
 
     def image(
-        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]
     ) -> str:
         """Name a picture, which is not loaded, by its alternative text."""
         token = tokens[idx]

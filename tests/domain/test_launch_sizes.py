@@ -71,7 +71,8 @@ def test_few_demonstrations_are_trained_on_in_small_steps(
     assert len(plan.choice.reduced) == (batch < 64)
     if demonstrations == 300:
         assert plan.choice.reduced == (
-            "16 demonstrations in a step of SFT instead of 64, which would make only 15 steps of 300",
+            "16 demonstrations in a step of SFT instead of 64, which would make only 15 steps "
+            "of 300",
         )
 
 
