@@ -12,8 +12,8 @@ PATTERNS: Final = {
     "a key": re.compile(r"(?<![\w=/.])[a-z]+(?:_[a-z0-9]+)+(?![\w=.])"),
     "an empty value": re.compile(r"\bNone\b|(?<!\w)''(?!\w)"),
     "one of several": re.compile(
-        r"(?<![\d,.–:] )(?<![\d,.–:/-])\b1 (?!is |was |has |as |minus |plus |keeps |loss |process )"
-        r"[a-z]{2,}s\b"
+        r"(?<![\d,.–:] )(?<![\d,.–:/-])\b1 "
+        r"(?!is |was |has |as |minus |plus |keeps |waits |loss |process )[a-z]{2,}s\b"
     ),
     "a before a vowel": re.compile(r"\b[Aa] (?!is\b|and\b|against\b|one\b|un[it]|us|eu)[aeiou]\w+"),
 }
