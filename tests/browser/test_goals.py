@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -87,9 +88,13 @@ def test_models_are_compared_in_a_few_clicks(empty: House, has_votes: bool) -> N
 
 
 @pytest.mark.parametrize(("width", "scheme"), [("wide", "light"), ("phone", "dark")])
-def test_the_form_shows_what_the_goal_needs(empty: House, width: str, scheme: str) -> None:
-    size = {"width": WIDTHS[width][0], "height": WIDTHS[width][1]}
-    page = empty.browser.new_page(viewport=size, color_scheme=scheme)
+def test_the_form_shows_what_the_goal_needs(
+    empty: House, width: str, scheme: Literal["light", "dark"]
+) -> None:
+    across, down = WIDTHS[width]
+    page = empty.browser.new_page(
+        viewport={"width": across, "height": down}, color_scheme=scheme
+    )
     desk = Desk(page, empty, "", 0, "")
     page.goto(empty.url)
     page.fill("[name=email]", "ada@example.org")
