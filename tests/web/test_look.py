@@ -4,6 +4,7 @@ Distances are Euclidean in OKLab (Ottosson 2020), in which about 0.02 is just no
 color vision is simulated with the matrices for severity 1 of Machado et al. (2009).
 """
 
+import math
 import re
 from itertools import combinations
 
@@ -63,7 +64,7 @@ def _lab(color: str, vision: str) -> Vector:
 
 def _distance(one: str, other: str, vision: str = "usual") -> float:
     pairs = zip(_lab(one, vision), _lab(other, vision), strict=True)
-    return sum((a - b) ** 2 for a, b in pairs) ** 0.5
+    return math.sqrt(sum((a - b) ** 2 for a, b in pairs))
 
 
 def _contrast(one: str, other: str) -> float:

@@ -12,7 +12,7 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.models import Project, Role, User
 from app.services.people import accounts
 from app.services.project import projects
-from app.web import commands, navigation
+from app.web import addresses, commands, navigation
 from app.web.render import TEMPLATES
 from tests.browser import every_page
 from tests.web.routes import routes_of
@@ -67,7 +67,7 @@ def test_every_page_of_a_project_has_a_place_and_every_place_a_page_and_an_icon(
     for group in navigation.groups(project):
         for entry in group.entries:
             assert f'"{entry.icon}": "M' in icons, entry.icon
-            address = navigation.addresses.path(entry.route, slug="{slug}")
+            address = addresses.path(entry.route, slug="{slug}")
             assert address.replace("%7B", "{").replace("%7D", "}") in pages, entry.route
     assert navigation.place(project, "/p/desk/nowhere") is None
 
