@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page
 from sqlalchemy import String, select, update
@@ -48,27 +48,23 @@ WORDS = {
 }
 
 
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """How a page is looked at."""
 
     name: str
     width: int
-    scheme: str = "light"
+    scheme: Scheme = "light"
     is_forced: bool = False
 
 
-PICTURES = [
-    Look(f"{scheme}-{width}", width, scheme)
-    for scheme in ("light", "dark")
-    for width in (1440, 380)
-]
+PICTURES = [Look(f"{scheme}-{width}", width, scheme) for scheme in SCHEMES for width in (1440, 380)]
 CHECKS = [
-    *(
-        Look(f"{scheme}-{width}", width, scheme)
-        for scheme in ("light", "dark")
-        for width in (1280, 380, 320)
-    ),
+    *(Look(f"{scheme}-{width}", width, scheme) for scheme in SCHEMES for width in (1280, 380, 320)),
     Look("forced-1280", 1280, is_forced=True),
     Look("zoom-200", 640),  # what 1280 pixels show at 200 %
 ]
@@ -134,14 +130,14 @@ def _fill(database: Database, routes: list[Any]) -> tuple[str, list[str]]:
         for worker in session.scalars(select(WorkerHeartbeat)):
             worker.queues, worker.seen_at = ["cpu", "gpu"], now(session)
         cookie = login_sessions.begin(session, user.id).secret
-    own = {
+    own: dict[str, list[int | str]] = {
         "evaluation_id": [shown["evaluation"]],
         "judge_id": [shown["judge"]],
         "checkpoint_id": [shown["policy"], shown["reward"]],
         "scoring_id": [shown["scored"], shown["queued"]],
         "chat_id": [shown["chat"]],
     }
-    paths = []
+    paths: list[str] = []
     for route in every_page.pages(routes):
         names = set(every_page.names_in(route.path))
         slugs = [(WORLD, own)] if names - {"slug"} <= set(own) else [(planted.SLUG, ids)]
@@ -236,8 +232,10 @@ def check(browser: Browser, world: World, only: str, looks: list[Look] = CHECKS)
             page.evaluate(AXE.read_text())
             for look in looks:
                 page.set_viewport_size({"width": look.width, "height": 3000})
-                forced = "active" if look.is_forced else "none"
-                page.emulate_media(color_scheme=look.scheme, forced_colors=forced)
+                page.emulate_media(
+                    color_scheme=look.scheme,
+                    forced_colors="active" if look.is_forced else "none",
+                )
                 found = page.evaluate(AXE_RUN)
                 if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                     found.append("wider than its window")
