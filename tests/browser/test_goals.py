@@ -92,9 +92,7 @@ def test_the_form_shows_what_the_goal_needs(
     empty: House, width: str, scheme: Literal["light", "dark"]
 ) -> None:
     across, down = WIDTHS[width]
-    page = empty.browser.new_page(
-        viewport={"width": across, "height": down}, color_scheme=scheme
-    )
+    page = empty.browser.new_page(viewport={"width": across, "height": down}, color_scheme=scheme)
     desk = Desk(page, empty, "", 0, "")
     page.goto(empty.url)
     page.fill("[name=email]", "ada@example.org")
