@@ -154,7 +154,7 @@ def test_texts_made_to_take_long_do_not(name: str) -> None:
     before = time.process_time()
     html = render_markdown(_HOSTILE[name])
     assert time.process_time() - before < MOST_CPU_S
-    assert len(html) < 40 * N
+    assert len(html) < max(40 * N, 2 * len(_HOSTILE[name]))
     assert html.count("<math") <= markdown.MOST_FORMULAS
 
 
