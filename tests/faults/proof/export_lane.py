@@ -119,6 +119,7 @@ def _lanes(url: str, folder: Path, broker_url: str) -> Iterator[None]:
         "ATTUNE_BROKER_URL": broker_url,
         "ATTUNE_SECRET_KEY": "proof " * 8,
         "ATTUNE_DATA_DIR": str(folder),
+        "ATTUNE_ALLOWED_BASE_MODELS": "*",
         "ATTUNE_LOG_LEVEL": "warning",
     }
     lanes = [
@@ -163,4 +164,7 @@ def _timed(database: Database, policy: int) -> Exported:
 
 
 def _steps(database: Database, policy: int) -> int:
-    return workers.read(database, policy).progress_done
+    job = workers.read(database, policy)
+    if job.state == "failed":
+        raise AssertionError(f"the policy failed: {job.error}")
+    return job.progress_done
