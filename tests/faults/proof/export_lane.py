@@ -29,7 +29,7 @@ from tests.worker.runs import small
 
 MOST_S = 30.0
 PATIENCE_S = 900.0
-ROWS = 10_000
+SEEDED = 13_000  # comparisons, of which four in five are for training: 10,000 rows
 FORMAT = "rich"
 STEPS_BEFORE = 2
 
@@ -82,7 +82,7 @@ def _export(url: str, folder: Path, broker_url: str = "") -> Exported:
     with ExitStack() as stack:
         stack.callback(database.dispose)
         schema.upgrade(database.engine)
-        judged.seed(database, ROWS * judged.OVERLAP)
+        judged.seed(database, SEEDED * judged.OVERLAP)
         policy = _train(database, folder)
         broker.configure(broker_url or None)
         stack.callback(broker.configure, None)
