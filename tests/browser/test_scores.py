@@ -88,5 +88,5 @@ def test_scores_are_asked_for_by_keyboard_and_read(desk: Desk) -> None:
     assert "score 0.200" in first.inner_text(), "the worst of the last model comes first"
     assert fits(desk)
     desk.axe("the result")
-    page.get_by_text("Distribution as a table").click()
+    page.get_by_text("View as table").click()
     desk.axe("the table of the distribution")
