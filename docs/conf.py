@@ -16,6 +16,7 @@ project = "Attune"
 extensions = ["myst_parser"]
 root_doc = "index"
 exclude_patterns = ["Thumbs.db"]
+suppress_warnings = ["misc.highlighting_failure"]  # `cron` and `csv` have no colors, and are no fault
 myst_heading_anchors = 4  # the anchors that GitHub gives to headings
 html_theme = "furo"
 html_title = "Attune"
