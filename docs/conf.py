@@ -1,8 +1,8 @@
 """How Sphinx builds the documentation site (`make docs`); docs/index.md holds its navigation.
 
 The pages are written to be read in the repository, too, so the navigation is in no directive: the
-lists of `index.md`, and the tables of the `README.md` of a folder, are the table of contents. A page
-that none of them names, and a link that leads nowhere, fail the build.
+lists of `index.md`, and the tables of the `README.md` of a folder, are the table of contents. A
+page that none of them names, and a link that leads nowhere, fail the build.
 """
 
 import re
@@ -16,7 +16,9 @@ project = "Attune"
 extensions = ["myst_parser"]
 root_doc = "index"
 exclude_patterns = ["Thumbs.db"]
-suppress_warnings = ["misc.highlighting_failure"]  # `cron` and `csv` have no colors, and are no fault
+suppress_warnings = [
+    "misc.highlighting_failure"
+]  # `cron` and `csv` have no colors, and are no fault
 myst_heading_anchors = 4  # the anchors that GitHub gives to headings
 html_theme = "furo"
 html_title = "Attune"
@@ -38,7 +40,7 @@ FOREIGN: Final = re.compile(
 def add_contents(_app: Sphinx, name: str, source: list[str]) -> None:
     """Append to the page of a folder the tables of contents that its lists describe."""
     if name == root_doc:
-        titles, *sections = SECTION.split(source[0])
+        _introduction, *sections = SECTION.split(source[0])
         source[0] += "".join(
             _contents(ENTRY.findall(text), title)
             for title, text in zip(sections[::2], sections[1::2], strict=True)
@@ -50,7 +52,9 @@ def add_contents(_app: Sphinx, name: str, source: list[str]) -> None:
 def _contents(pages: Any, caption: str = "") -> str:
     names = list(pages)
     options = f":caption: {caption}\n" if caption else ""
-    return f"\n\n```{{toctree}}\n:hidden:\n{options}\n" + "\n".join(names) + "\n```\n" if names else ""
+    return (
+        f"\n\n```{{toctree}}\n:hidden:\n{options}\n" + "\n".join(names) + "\n```\n" if names else ""
+    )
 
 
 def refuse_foreign_resources(app: Sphinx, error: Exception | None) -> None:

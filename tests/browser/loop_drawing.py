@@ -1,10 +1,11 @@
 """The loop as an animated SVG: a dot goes from stage to stage, and each says what happens there.
 
-The file has no script and nothing from elsewhere. It follows the reader's dark theme, and stands still
-where reduced motion is preferred.
+The file has no script and nothing from elsewhere. It follows the reader's dark theme, and stands
+still where reduced motion is preferred.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 STAGE_S: Final = 2.4  # seconds that the dot spends on a stage
@@ -33,26 +34,30 @@ STAGES: Final = (
     Stage("Evaluation", "People compare new and old, blind: promote or hold.", 360, 210),
 )
 _STYLE = """
-  text { font: 600 17px system-ui, sans-serif; fill: #1d2733; text-anchor: middle; }
-  .says { font-weight: 400; font-size: 18px; opacity: 0; }
-  .box { fill: #f4f6f8; stroke: #aab4bf; stroke-width: 1.5; }
-  .way { fill: none; stroke: #aab4bf; stroke-width: 2; }
-  .tip { fill: #aab4bf; }
-  .dot { fill: #1f66c1; }
+  svg { --ink: #1d2733; --fill: #f4f6f8; --line: #aab4bf; --dot: #1f66c1; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e8edf2; } .box { fill: #1c242d; stroke: #55616e; }
-    .way { stroke: #55616e; } .tip { fill: #55616e; } .dot { fill: #6fb0ff; }
+    svg { --ink: #e8edf2; --fill: #1c242d; --line: #55616e; --dot: #6fb0ff; }
   }
+  text { font: 600 17px system-ui, sans-serif; fill: var(--ink); text-anchor: middle; }
+  .says { font-weight: 400; font-size: 18px; opacity: 0; }
+  .box { fill: var(--fill); stroke: var(--line); stroke-width: 1.5; }
+  .way { fill: none; stroke: var(--line); stroke-width: 2; }
+  .tip { fill: var(--line); }
+  .dot { fill: var(--dot); }
 """
 _MOTION = """
   .dot { offset-path: path("%(path)s"); animation: go %(whole).1fs infinite; }
   .box { animation: light %(whole).1fs infinite; }
-  .says { animation: say %(whole).1fs infinite; }
+  .says:not(.still) { animation: say %(whole).1fs infinite; }
   @keyframes go { %(stops)s }
-  @keyframes light { 0%%, %(end).2f%% { stroke: #1f66c1; stroke-width: 3.5; } %(gone).2f%%, 100%% {} }
-  @keyframes say { 0%%, %(gone).2f%%, 100%% { opacity: 0; } 1.5%%, %(end).2f%% { opacity: 1; } }
+  @keyframes light {
+    0%%, %(end).2f%% { stroke: var(--dot); stroke-width: 3.5; }
+    %(gone).2f%%, 100%% { stroke: var(--line); stroke-width: 1.5; }
+  }
+  @keyframes say { 0%%, %(gone).2f%%, 100%% { opacity: 0; } 2%%, %(end).2f%% { opacity: 1; } }
   @media (prefers-reduced-motion: reduce) {
-    .dot, .box, .says { animation: none; } .dot { display: none; } .still { opacity: 1; }
+    .dot, .box, .says:not(.still) { animation: none; }
+    .dot { display: none; } .still { opacity: 1; }
   }
 """
 _STILL = "  .dot { display: none; } .still { opacity: 1; }\n"
@@ -70,7 +75,7 @@ def draw(*, is_moving: bool) -> str:
         f"<style>{style}</style>",
         *(_arrow(a, b) for a, b in zip(STAGES, (*STAGES[1:], STAGES[1]), strict=True)),
         *(_box(stage, at, is_moving=is_moving) for at, stage in enumerate(STAGES)),
-        f'<text class="says still" x="{WIDTH // 2}" y="305" style="animation: none">{_SUMMARY}</text>',
+        f'<text class="says still" x="{WIDTH // 2}" y="305">{_SUMMARY}</text>',
         '<circle class="dot" r="8"/>',
         "</svg>",
     ]
@@ -80,9 +85,7 @@ def draw(*, is_moving: bool) -> str:
 def _motion(whole_s: float) -> str:
     share = 100 / len(STAGES)
     points = [f"{stage.x} {stage.y - BOX[1] // 2}" for stage in STAGES]
-    lengths = [
-        abs(a.x - b.x) + abs(a.y - b.y) for a, b in zip(STAGES[:-1], STAGES[1:], strict=True)
-    ]
+    lengths = [abs(a.x - b.x) + abs(a.y - b.y) for a, b in pairwise(STAGES)]
     gone = [sum(lengths[:at]) / sum(lengths) * 100 for at in range(len(STAGES))]
     stops = " ".join(
         f"{at * share:.2f}%, {(at + 0.75) * share:.2f}% {{ offset-distance: {distance:.2f}%; }}"
@@ -104,7 +107,11 @@ def _box(stage: Stage, at: int, *, is_moving: bool) -> str:
         f'<rect class="box"{delay} x="{stage.x - width // 2}" y="{stage.y - height // 2}" '
         f'width="{width}" height="{height}" rx="10"/>'
         f'<text x="{stage.x}" y="{stage.y + 6}">{stage.name}</text>'
-        + (f'<text class="says"{delay} x="{WIDTH // 2}" y="305">{stage.says}</text>' if is_moving else "")
+        + (
+            f'<text class="says"{delay} x="{WIDTH // 2}" y="305">{stage.says}</text>'
+            if is_moving
+            else ""
+        )
     )
 
 
@@ -116,6 +123,4 @@ def _arrow(a: Stage, b: Stage) -> str:
     x2, y2 = b.x - half[0] - 9 * across, b.y - half[1] - 9 * down
     left, right = (x2 - 6 * down, y2 - 6 * across), (x2 + 6 * down, y2 + 6 * across)
     tip = f"{left[0]},{left[1]} {right[0]},{right[1]} {x2 + 9 * across},{y2 + 9 * down}"
-    return (
-        f'<path class="way" d="M {x1} {y1} L {x2} {y2}"/><polygon class="tip" points="{tip}"/>'
-    )
+    return f'<path class="way" d="M {x1} {y1} L {x2} {y2}"/><polygon class="tip" points="{tip}"/>'

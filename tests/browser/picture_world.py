@@ -1,7 +1,7 @@
-"""The help desk in the pictures of the documentation: seeded, so that they change with the pages only.
+"""The help desk in the pictures of the documentation, seeded: only pages change them.
 
-Four models answered a reader's questions with different quality; three labelers judged them by what
-is right and kind. Then a new policy was compared with the old one.
+Four models answered a reader's questions with different quality, and three labelers judged them
+by what is right and kind. A base model is ready, so that a round can be launched.
 """
 
 import random
@@ -9,16 +9,27 @@ import random
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db import now
 from app.demo import grammar, taste
 from app.demo.grammar import AnswerMix
-from app.models import Comparison, ComparisonCompletion, Completion, Project, Prompt, Role, User
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Project,
+    Prompt,
+    Role,
+    User,
+)
 from app.services.people import accounts, login_sessions
-from app.services.project import projects
+from app.services.project import projects, prompts
 from app.services.project.projects import GuidelinesText
 from app.services.queue import practice_standing
+from tests.browser.lead_world import BASE, CHECK
 from tests.services import compared_sources
 from tests.services.sample_votes import vote
-from tests.worker.runs import judged
 
 SLUG = "help-desk"
 RULES = (
@@ -32,9 +43,9 @@ MODELS = {
     "Model C": AnswerMix(),
     "Model D": AnswerMix(right=0.2, wrong=0.4, curt=0.5, kind=0.1),
 }
-PROMPTS = 72
+COMPARED = 72
 JUDGED = 60
-EVALUATED = 40
+MORE = 700  # prompts that nobody has answered yet
 FLIPS = 0.15
 _NAMES = tuple(MODELS)
 _PAIRS = ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
@@ -48,48 +59,56 @@ def furnish(session: Session) -> str:
         for at, name in enumerate(("Lead", "Labeler 1", "Labeler 2", "Labeler 3"))
     )
     project = projects.create(
-        session, name="Help desk", owner=lead, slug=SLUG, base_model="starter", overlap=3,
+        session, name="Help desk", owner=lead, slug=SLUG, overlap=3,
         instruction="Answer in a friendly way, in less than 50 words.",
         guidelines=GuidelinesText(rules=RULES),
     )  # fmt: skip
+    _choose_base_model(session, project)
     for person in people:
         accounts.add_member(session, project.id, person.id, Role.LABELER, actor_id=None)
     practice_standing.dismiss_guide(session, project.id, lead.id)
+    questions = grammar.prompts(COMPARED + MORE, 1)
     rng = random.Random("pictures")
-    for number, question in enumerate(grammar.prompts(PROMPTS, 1)):
+    for number, question in enumerate(questions[:COMPARED]):
         names = [_NAMES[at] for at in _PAIRS[number % len(_PAIRS)]]
         comparison = compared_sources.compare(session, project, number, names)
-        _write(session, comparison, question, [MODELS[name] for name in names], rng)
+        _write(session, comparison, question, rng)
         if number < JUDGED:
             _judge(session, comparison, people, rng)
-    _evaluate(session, project, people, rng)
+    more = [prompts.NewPrompt((("user", question.text),)) for question in questions[COMPARED:]]
+    prompts.add(session, project, more)
     return login_sessions.begin(session, lead.id).secret
 
 
-def _evaluate(session: Session, project: Project, people: list[User], rng: random.Random) -> None:
-    evaluation = judged.make_evaluation(session, project, EVALUATED)
-    made = session.scalars(
-        select(Comparison)
-        .where(Comparison.evaluation_id == evaluation.id)
-        .order_by(Comparison.id)
-    ).all()
-    for comparison, question in zip(made, grammar.prompts(EVALUATED, 2), strict=True):
-        _write(session, comparison, question, [MODELS["Model A"], MODELS["Model C"]], rng)
-        _judge(session, comparison, people[:1], rng)
+def _choose_base_model(session: Session, project: Project) -> None:
+    project.base_model = BASE
+    config = {"layout": "adapter", "check": CHECK, "ends": [{"id": 2, "token": "<|im_end|>"}]}
+    session.add(
+        Checkpoint(
+            project_id=project.id,
+            kind=CheckpointKind.BASE,
+            name=BASE,
+            uri=BASE,
+            sha256="5e" * 32,
+            state="ready",
+            config=config,
+            created_at=now(session),
+        )
+    )
+    session.flush()
 
 
 def _write(
     session: Session,
     comparison: Comparison,
     question: grammar.ReaderQuestion,
-    mixes: list[AnswerMix],
     rng: random.Random,
 ) -> None:
-    """Give a comparison a question, and its completions answers of the mixes, in canonical order."""
+    """Write a comparison's question, and an answer of each of its models."""
     prompt = session.get_one(Prompt, comparison.prompt_id)
     prompt.messages = [{"role": "user", "content": question.text}]
-    for completion, mix in zip(_completions(session, comparison), mixes, strict=True):
-        completion.text = grammar.answer(question, mix, rng)
+    for completion in _completions(session, comparison):
+        completion.text = grammar.answer(question, MODELS[completion.source], rng)
 
 
 def _judge(
@@ -102,7 +121,8 @@ def _judge(
         is_flipped = rng.random() < FLIPS
         is_tie = abs(first - second) < 0.1
         preferred = "tie" if is_tie else "ab"[(second > first) ^ is_flipped]
-        vote(session, comparison, person, preferred=preferred)
+        shown = rng.choice(((0, 1), (1, 0)))
+        vote(session, comparison, person, preferred=preferred, shown_order=shown)
 
 
 def _completions(session: Session, comparison: Comparison) -> list[Completion]:

@@ -26,9 +26,7 @@ ADDRESS = "http://127.0.0.1:8000"
 
 
 @pytest.fixture
-def installation(
-    sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def installation(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Provide a folder with a command `attune`, and an empty embedded database."""
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "attune"
@@ -40,7 +38,7 @@ def installation(
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'client'}")
     monkeypatch.setenv("ATTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 @contextlib.contextmanager
