@@ -27,11 +27,12 @@ from app.services.people import accounts, login_sessions
 from app.services.project import projects, prompts
 from app.services.project.projects import GuidelinesText
 from app.services.queue import practice_standing
-from tests.browser.lead_world import BASE, CHECK
+from tests.browser.lead_world import CHECK
 from tests.services import compared_sources
 from tests.services.sample_votes import vote
 
 SLUG = "help-desk"
+BASE = "base-135m"
 RULES = (
     "1. Prefer the response that answers the question **correctly**.\n"
     "2. If both are correct, prefer the one that offers help.\n"

@@ -32,6 +32,7 @@ def installation(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.Monk
     command = tmp_path / "bin" / "attune"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m app.cli.main "$@"\n')
     command.chmod(0o700)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / ".attune").mkdir(mode=0o700)
     (tmp_path / ".attune" / DATABASE_FILE).write_bytes(sqlite_template.read_bytes())
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -50,7 +51,7 @@ def running(folder: Path) -> Iterator[str]:
 
     def work() -> None:
         while not is_over.wait(0.05):
-            run_job(database, folder)
+            run_job(database, settings.data_dir)
 
     worker = threading.Thread(target=work, daemon=True)
     with serve(quick_app(settings, database)) as address:
