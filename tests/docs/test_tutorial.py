@@ -124,4 +124,4 @@ def test_the_tutorial_runs_and_prints_what_it_shows(
         names["api"].close()  # type: ignore[attr-defined]
         names["desk"]._connection.close()  # type: ignore[attr-defined]
     assert address
-    assert ran == 12
+    assert ran == 10
