@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test proof lint check format browser-tools clean
+.PHONY: help demo up test proof lint check format docs pictures browser-tools clean
 export PYTHONDONTWRITEBYTECODE := 1
 
 help: ## List the commands
@@ -39,6 +39,12 @@ check: lint test ## Run lint, then test
 format: $(VENV)/.installed-dev ## Format the sources and fix what lint can fix
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
+docs: $(VENV)/.installed-docs ## Build the documentation site strictly, into build/docs/index.html
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs && echo "documentation  build/docs/index.html"
+
+pictures: $(VENV)/.installed-dev ## Make the pictures of the README and the documentation again
+	@$(BIN)/python -m tests.browser.pictures $(ARGS)
+
 browser-tools: ## Install the tools of the accessibility tests from package-lock.json
 	@npm ci --ignore-scripts --no-audit --no-fund --silent
 
@@ -58,4 +64,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development tools …"
 	@$(PIP) --editable '.[worker,postgres,oidc,dev]' 2>&1 | { grep -Ev '^WARNING: Location|^$$' || true; }
 	@$(BIN)/python -c 'import pytest'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing the tools of the documentation …"
+	@$(PIP) --editable '.[docs]' 2>&1 | { grep -Ev '^WARNING: Location|^$$' || true; }
+	@$(BIN)/python -c 'import furo, myst_parser, sphinx'
 	@touch $@
