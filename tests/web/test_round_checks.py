@@ -162,7 +162,7 @@ def test_the_form_keeps_a_policy_for_each_check() -> None:
 
 def test_the_launch_page_foresees_a_check(lead: TestClient, project: Project) -> None:
     html = page(lead, project, "/rounds/new?asked=1&overlap=9")
-    assert "wants 9 judgments by different people" in html
+    assert "needs 9 judgments by different people" in html
     assert "An evaluation on 1 prompt cannot tell any win rate from 50 %" in html
     assert "Checks between stages" in html
 
