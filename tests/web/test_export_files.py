@@ -181,7 +181,7 @@ def test_a_format_that_does_not_fit_is_refused_with_the_reason(lead: TestClient,
     form = {"format": "trl-explicit", "container": "csv", "since": "2026-03-01"}
     page = lead.post(f"/p/{slug}/exports", data=form)
     assert page.status_code == 422
-    assert "trl-explicit cannot be csv" in page.text
+    assert "Trl-explicit cannot be csv" in page.text
     assert '<option value="csv" selected>' in page.text
     assert 'value="2026-03-01"' in page.text
     fitting = lead.get(f"{API.format(slug)}/containers").json()

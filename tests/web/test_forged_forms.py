@@ -47,6 +47,7 @@ def _desk(sign_in: SignIn, database: Database, kind: str, role: Role = Role.LABE
             )
         user = session.scalars(select(User).where(User.email == "ada@example.org")).one()
         accounts.add_member(session, project.id, user.id, role, actor_id=None)
+        sample.read_guidelines(session, project, user.id)
         sample.make_comparison(session, project)
     browser.post("/p/desk/label/claim")
     return browser
@@ -73,7 +74,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     ("write", {"text": "so", "comment": "typed\0"}, "comment has a NUL character"),
     ("write", {"text": "so", "flags": "rude"}, "not &#39;rude&#39;"),
     ("write", {"text": "so", "key": "\0" * 9}, "key has a NUL character"),
-    ("write", {"text": "so", "assignment_id": "9" * 30}, "the assignment must be"),
+    ("write", {"text": "so", "assignment_id": "9" * 30}, "The assignment must be"),
 ]
 
 

@@ -181,7 +181,7 @@ def test_columns_are_mapped_and_previewed_on_the_page_before_anything_is_importe
     assert lead.get(f"{API}/imports").json() == []
     refused = send("import", "promt=question")
     assert refused.status_code == 422
-    assert "there is no field &#39;promt&#39; to map to" in refused.text
+    assert "There is no field &#39;promt&#39; to map to" in refused.text
     assert "promt=question</textarea>" in refused.text
     assert send("import").status_code == 303
     (run,) = lead.get(f"{API}/imports").json()

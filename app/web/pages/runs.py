@@ -101,8 +101,8 @@ def live(request: Request, access: LeadAccess, job_id: RowId, over: Over) -> Res
 def points(
     access: LeadAccess,
     job_id: RowId,
-    chart: Annotated[str, Query()],
     over: Over,
+    chart: Annotated[str, Query()] = "",
 ) -> Response:
     """Return all points of a chart, at every step, as a file for spreadsheets."""
     run, _, chosen, _ = _chosen(access, job_id, over)
