@@ -84,7 +84,7 @@ def test_the_proposal_is_put_to_use_with_one_click_and_taken_back(
     assert "In use since" not in desk.page()
     again = desk.post("/take-back", {"since": since})
     assert again.status_code == 409
-    assert "no labeler weights are in use" in again.text
+    assert "No labeler weights are in use" in again.text
     with database.reader() as session:
         actions = session.scalars(select(AuditEvent.action)).all()
         assert {"labeler_weights.use", "labeler_weights.take_back"} <= set(actions)
@@ -116,7 +116,7 @@ def test_a_labeler_with_few_judgments_is_said_to_have_too_few(
     [
         ("L2 1, L2 2", "L2 must have one weight, not 2"),
         ("L9 1", "has no labeler"),
-        ("L2 -1", "weight of labeler L2 must be 0.0 to 100.0"),
+        ("L2 -1", "Weight of labeler L2 must be 0.0 to 100.0"),
         ("L2", "must be a pseudonym and a weight"),
     ],
 )

