@@ -63,7 +63,7 @@ def test_five_judged_without_a_connection_are_stored_once_each(desk: Desk) -> No
     expect(page.locator("#status")).to_have_text(f"5 not saved yet · {ready} ready")
     desk.saved("pick", 0)
     page.context.set_offline(False)
-    expect(page.locator("#status")).to_have_text(SAVED)
+    expect(page.locator("#status")).to_have_text(SAVED, timeout=20_000)
     rows = desk.saved("pick", 5)
     assert len(set(judged)) == 5
     assert len({row.comparison_id for row in rows}) == 5
@@ -86,7 +86,7 @@ def test_a_reload_shows_nothing_that_waits_to_be_sent(desk: Desk) -> None:
     page.wait_for_selector("#status >> text=5 not saved yet")
     offline = False
     desk.ready()
-    expect(page.locator("#status")).to_have_text(SAVED)
+    expect(page.locator("#status")).to_have_text(SAVED, timeout=20_000)
     desk.saved("pick", 5)
     drawn = page.evaluate("[...window.__drawn]")
     assert drawn
