@@ -76,6 +76,7 @@ def test_two_long_answers_scroll_as_one_under_their_prompt(desk: Desk) -> None:
         (["Alpha beta gamma.", "Drei kurze Wege nach Hause."], "the responses share", 0),
         (["The same words.", "The same words."], "The two responses are identical.", 0),
         (["", "Some words."], "the responses share almost nothing", 0),
+        (["Some word here. " * 900, "Other word here. " * 900], "too long to be compared", 0),
     ],
 )
 def test_differences_are_marked_or_said_not_to_help(
