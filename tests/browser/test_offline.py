@@ -113,7 +113,12 @@ def test_the_rules_come_first_and_again_when_they_change_in_an_open_page(desk: D
         project = session.scalars(select(Project).where(Project.slug == desk.slug("pick"))).one()
         text = GuidelinesText(rules="Prefer the shorter one.", summary="Length decides.")
         projects.publish_guidelines(session, project, text, author_id=None)
-    page.route("**/exchange", lambda route: (page.wait_for_timeout(600), route.continue_()))
+
+    def late(route: Route) -> None:
+        page.wait_for_timeout(600)
+        route.continue_()
+
+    page.route("**/exchange", late)
     before = desk.prompt()
     page.keyboard.press("1")
     with page.expect_response("**/exchange"):  # it tells of the new version
@@ -128,3 +133,19 @@ def test_the_rules_come_first_and_again_when_they_change_in_an_open_page(desk: D
     assert len(desk.current("pick")) == 2
     page.click("text=I have read them: continue")
     desk.ready()
+
+
+def test_what_another_tab_has_judged_is_refused_and_not_called_saved(desk: Desk) -> None:
+    desk.furnish("pick")
+    desk.open("pick")
+    first = desk.page
+    second = first.context.new_page()
+    desk.page = second
+    desk.open("pick")
+    for page, key in ((first, "1"), (second, "2")):
+        page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        said = SAVED if page is first else re.compile("^$")
+        expect(page.locator("#status")).to_have_text(said, timeout=20_000)
+    expect(second.locator("#trouble")).to_contain_text("Not saved: you have judged this comparison")
+    desk.saved("pick", 1)
