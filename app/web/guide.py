@@ -1,6 +1,6 @@
 """The guide at a labeler's first comparison in a project: three steps, and the keys for them.
 
-It is shown until the first judgment or until it is dismissed.
+The page comes with it until the first judgment or until it is dismissed.
 """
 
 from dataclasses import dataclass

@@ -46,6 +46,13 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
+// Replace a fragment; what the reader has folded or unfolded stays so, by its id.
+function replace(element, html) {
+  const isOpen = new Map([...element.querySelectorAll("details[id]")].map((part) => [part.id, part.open]));
+  setHtml(element, html);
+  for (const part of element.querySelectorAll("details[id]")) part.open = isOpen.get(part.id) ?? part.open;
+}
+
 // Tell a fragment that keeps its elements, because one of them has the focus, what it would have become.
 function keep(element, html) {
   const next = document.createElement("template");
@@ -60,7 +67,7 @@ async function refresh(element) {
     if (!response.ok) return true;
     const focused = element.contains(document.activeElement) && document.activeElement !== document.body;
     const html = await response.text();
-    if (!focused) setHtml(element, html);
+    if (!focused) replace(element, html);
     else if (document.activeElement.closest("[data-chart]")) keep(element, html);
     element.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
   } catch {

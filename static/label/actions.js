@@ -54,6 +54,7 @@ const SHARED = {
       comment: desk.view.comment,
       active_ms: Math.round(desk.activeMs),
     });
+    document.dispatchEvent(new Event("handed")); // the guide listens
     if (!assignment.is_practice) desk.say("Next comparison.");
   },
   async undo({ desk, work }) {

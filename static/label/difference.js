@@ -31,10 +31,14 @@ export function merged(first, second) {
   return runs;
 }
 
+/** True where two texts are compared line by line. */
+export function isByLine(first, second) {
+  return (words(first).length + 1) * (words(second).length + 1) > MOST_CELLS;
+}
+
 /** Return every word in turn, [{ word, is }]. */
 function compared(first, second) {
-  const isLong = (words(first).length + 1) * (words(second).length + 1) > MOST_CELLS;
-  const [a, b] = [first, second].map(isLong ? lines : words);
+  const [a, b] = [first, second].map(isByLine(first, second) ? lines : words);
   const start = commonStart(a, b);
   const end = commonStart(a.slice(start).reverse(), b.slice(start).reverse());
   const same = (all) => all.map((word) => ({ word, is: "same" }));

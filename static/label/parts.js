@@ -1,6 +1,6 @@
 // What the kinds of judgment share: a response's text, responses side by side or stacked, a word count.
 
-import { difference } from "./difference.js";
+import { difference, isByLine } from "./difference.js";
 import { make } from "./dom.js";
 
 const LEAST_SHARED = 0.25; // of the longer text's characters: below it, nearly every word would be marked
@@ -20,6 +20,7 @@ function compared([first, second]) {
   const longest = Math.max(first.length, second.length);
   const shared = Math.min(length(runs[0]), length(runs[1])) / longest;
   if (shared >= LEAST_SHARED) return { runs, says: "" };
+  if (isByLine(first, second)) return { runs: null, says: "No differences are marked: the responses are too long to be compared word by word, and have few lines in common." };
   return { runs: null, says: `No differences are marked: the responses share ${shared < 0.01 ? "almost nothing" : `only ${Math.round(100 * shared)} % of their text`}, so nearly everything would be.` };
 }
 

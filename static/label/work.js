@@ -168,7 +168,7 @@ export class Work {
       if (result.refused) this.trouble = { kind: "refused", text: `Not saved: ${result.refused}.` };
       else if (order[at].answer) this.judgedHere += 1;
     });
-    if (batch.length) this.savedAt = new Date(answered.saved_at);
+    if (answered.results.some((result) => !result.refused)) this.savedAt = new Date(answered.saved_at);
     const known = new Set([...this.held, ...this.drafts.outbox.map((item) => item.assignment_id)]);
     const fresh = answered.assignments.filter((one) => !known.has(one.id));
     this.ahead.push(...fresh);

@@ -239,6 +239,7 @@ def test_live_charts_keep_their_zoom_and_take_new_values_even_while_they_are_rea
         chart = wall.chart("Response length")
         chart.get_by_label("Smoothing").select_option("EMA 0.6")
         chart.get_by_role("button", name="Zoom in").click()
+        chart.get_by_text("View as table").click()
         slider = chart.get_by_role("slider")
         slider.focus()
         drawn = slider.element_handle()
@@ -251,6 +252,9 @@ def test_live_charts_keep_their_zoom_and_take_new_values_even_while_they_are_rea
         assert not page.evaluate("(one) => one.isConnected", drawn), "the page was refreshed"
         expect(chart.get_by_role("button", name="Reset the zoom")).to_be_visible()
         expect(chart.get_by_label("Smoothing")).to_have_value("0.6")
+        unfolded = page.locator("details[open]")  # as the reader left them, in the new fragment
+        expect(unfolded).to_have_count(1)
+        assert chart.locator("details[open]").count() == 1
 
 
 def _log(wall: Wall, step: int) -> None:

@@ -24,7 +24,7 @@ _HANDLED = """async () => {
     [ctrlKey && "Ctrl", altKey && "Alt", arrows[key] ?? key].filter(Boolean).join("+"));
 }"""
 _CHOSEN = "#work [aria-pressed=true]:not(.tool), #work :checked:not(option[value=''])"
-_SAVED = re.compile(r"^Saved \d\d:\d\d$")
+SAVED = re.compile(r"^Saved \d\d:\d\d$")
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_what_the_server_did_not_take_is_kept_and_sent_again(desk: Desk) -> None
     page.reload()
     page.wait_for_selector("#status >> text=2 not saved yet")
     offline = False
-    expect(page.locator("#status")).to_have_text(_SAVED)
+    expect(page.locator("#status")).to_have_text(SAVED)
     assert len(desk.saved("pick", 2)) == 2
     assert page.locator("#trouble").is_hidden()
 
@@ -176,7 +176,7 @@ def test_a_lost_answer_does_not_double_a_judgment(desk: Desk) -> None:
     page.route("**/exchange", answer)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_have_text(_SAVED)
+    expect(page.locator("#status")).to_have_text(SAVED)
     assert lost == 1
     desk.saved("pick", 1)
 
@@ -204,7 +204,7 @@ def test_a_browser_that_stores_nothing_loses_no_judgment(desk: Desk) -> None:
     expect(desk.page.locator("#status")).to_have_text(re.compile("^Not saved"))
     desk.page.keyboard.press("Enter")
     desk.next(before)
-    expect(desk.page.locator("#status")).to_have_text(_SAVED)
+    expect(desk.page.locator("#status")).to_have_text(SAVED)
     desk.saved("pick", 1)
 
 
@@ -273,6 +273,38 @@ def test_an_answer_is_dragged_by_its_handle(desk: Desk) -> None:
     page.mouse.up()
     assert rows.nth(0).get_attribute("data-position") == moved
     assert page.locator("#work .rank-select").first.input_value() == "1"
+
+
+def test_a_line_shows_where_a_dragged_answer_would_go_and_escape_cancels(desk: Desk) -> None:
+    desk.furnish("rank")
+    desk.open("rank")
+    page = desk.page
+    rows = page.locator("#work li.cand")
+    order = [row.get_attribute("data-position") for row in rows.all()]
+    line = page.locator("#work .drop-line")
+    start = rows.nth(2).locator(".grip").bounding_box()
+    first, second = rows.nth(0).bounding_box(), rows.nth(1).bounding_box()
+    assert start is not None
+    assert first is not None
+    assert second is not None
+    page.mouse.move(start["x"] + 5, start["y"] + 5)
+    page.mouse.down()
+    assert line.is_hidden()
+    page.mouse.move(first["x"] + 60, second["y"] + 10, steps=4)
+    place = line.bounding_box()
+    assert place is not None
+    assert first["y"] + first["height"] <= place["y"] <= second["y"]  # between the two
+    assert place["width"] == pytest.approx(first["width"])
+    dragged = rows.nth(2).bounding_box()
+    assert dragged is not None
+    assert dragged["y"] < second["y"] + second["height"], "it moves with the pointer"
+    page.keyboard.press("Escape")
+    assert line.count() == 0
+    page.mouse.up()
+    assert [row.get_attribute("data-position") for row in rows.all()] == order
+    assert rows.nth(2).evaluate("(row) => row.style.transform") == ""
+    assert page.locator(_CHOSEN).count() == 0
+    desk.saved("rank", 0)
 
 
 def test_single_keys_can_be_switched_off(desk: Desk) -> None:

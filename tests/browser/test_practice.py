@@ -1,7 +1,7 @@
 """Practice and the guide at a first comparison: by keyboard alone, by click alone."""
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -181,14 +181,48 @@ def test_the_guide_ticks_its_steps_and_leaves_for_good(house: House, width: str,
         for key in "123" if kind == "rank" else "1":
             assert guide.locator(".done").count() == 0
             page.keyboard.press(key)
-        page.wait_for_selector("#guide [data-step=read].done")
-        page.wait_for_selector("#guide [data-step=judge].done")
+        judged, read = (guide.locator(f"[data-step={name}].done") for name in ("judge", "read"))
+        expect(judged).to_have_count(1)
+        if kind == "rank":
+            expect(read).to_have_count(0)  # the last response was not in view
+            page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+            expect(read).to_have_count(1)
+            page.keyboard.press("1")  # takes its rank away
+            expect(judged).to_have_count(0)
+            page.keyboard.press("1")
+        before = desk.prompt()
+        page.keyboard.press("Enter")
+        desk.next(before)
+        expect(guide.locator(".done")).to_have_count(3)  # all of them, beside the second comparison
+        desk.axe("the guide, done")
+        for key in "123" if kind == "rank" else "1":
+            page.keyboard.press(key)
         page.keyboard.press("Enter")
         page.wait_for_selector("#guide", state="detached")
-        desk.saved(kind, 1)
+        desk.saved(kind, 2)
         page.reload()
-        desk.ready()
+        page.wait_for_selector("html[data-ready]")
         assert guide.count() == 0
+        assert desk.problems == []
+
+
+@pytest.mark.parametrize("width", ["wide", "phone", "narrow"])
+def test_the_guide_leaves_the_work_in_view_and_ticks_no_skip(house: House, width: str) -> None:
+    with sit_down(house, width) as desk:
+        _newcomer(desk)
+        desk.open("pick")
+        page = desk.page
+        for selector in ("#work .prompt", "#choose-1", "#choose-2", "#work .scale", "#submit"):
+            expect(page.locator(selector).first).to_be_in_viewport(ratio=1)
+        assert page.locator("#guide").evaluate("(one) => one.offsetHeight") < 140
+        before = desk.prompt()
+        page.keyboard.press("s")
+        page.click("#skip label >> nth=0")
+        page.click("#skip button[value=skip]")
+        desk.next(before)
+        assert page.locator("#guide").is_visible()
+        assert page.locator("#guide .done").count() == 0
+        desk.fits()
         assert desk.problems == []
 
 

@@ -69,6 +69,53 @@ def test_two_long_answers_scroll_as_one_under_their_prompt(desk: Desk) -> None:
     assert all(0 < end < 800 for end in ends)  # the shorter one waits with its end in view
 
 
+@pytest.mark.parametrize(
+    ("answers", "note", "marks"),
+    [
+        (["The opening hours are long.", "The opening hours are short."], None, 2),
+        (["Alpha beta gamma.", "Drei kurze Wege nach Hause."], "the responses share", 0),
+        (["The same words.", "The same words."], "The two responses are identical.", 0),
+        (["", "Some words."], "the responses share almost nothing", 0),
+        (["Some word here. " * 900, "Other word here. " * 900], "too long to be compared", 0),
+    ],
+)
+def test_differences_are_marked_or_said_not_to_help(
+    desk: Desk, answers: list[str], note: str | None, marks: int
+) -> None:
+    desk.furnish("pick", comparisons=1)
+    _write_texts(desk, "pick", "When?", answers)
+    desk.open("pick")
+    said = desk.page.locator("#no-difference")
+    assert said.count() == 0
+    desk.page.keyboard.press("d")
+    assert desk.page.locator("#work mark").count() == marks
+    assert said.count() == (note is not None)
+    if note is not None:
+        expect(said).to_contain_text(note)
+    desk.page.keyboard.press("d")
+    assert said.count() == 0
+
+
+def test_on_a_phone_the_choice_stays_in_reach_below_the_text(house: House) -> None:
+    with sit_down(house, "phone") as desk:
+        desk.furnish("pick", comparisons=1)
+        _write_texts(desk, "pick", "Why?", ["Short words. " * 900, "Longer words. " * 900])
+        desk.open("pick")
+        page = desk.page
+        for share in (0, 0.5, 1):
+            page.evaluate("(share) => scrollTo(0, share * document.body.scrollHeight)", share)
+            for choice in ("#side-1", "#side-2", "#step-tie-0", "#submit"):
+                expect(page.locator(choice)).to_be_in_viewport(ratio=1)
+        page.click("#side-2")
+        expect(page.locator("#work .step:visible")).to_have_count(5)  # four strengths, and the tie
+        expect(page.locator("#work .step.side-2 >> nth=3")).to_be_in_viewport(ratio=1)
+        (below,) = page.evaluate(_BOXES, [".scale", "bottom"])
+        (foot,) = page.evaluate(_BOXES, ["#foot", "top"])
+        assert below == foot, "nothing of the text shows between them"
+        desk.fits()
+        assert desk.problems == []
+
+
 def test_two_layouts_of_two_answers(desk: Desk) -> None:
     desk.furnish("pick", comparisons=1)
     desk.open("pick")

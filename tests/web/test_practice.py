@@ -111,7 +111,9 @@ def test_what_was_right_and_why_comes_with_each_answer(labeler: TestClient) -> N
     assert not wrong["feedback"]["is_right"]
     assert wrong["feedback"]["answer"]["preferred"] != wrong["feedback"]["given"]["preferred"]
     assert wrong["feedback"]["answer_words"] in {"1 is better", "2 is better"}
-    assert wrong["feedback"]["reason_html"] == "<p>It <em>answers</em> the question.</p>\n"
+    assert wrong["feedback"]["reason_html"] == (
+        '<p dir="auto">It <em>answers</em> the question.</p>\n'
+    )
     assert labeler.get(API).json()["sentences"] == [
         "2 of 3 done, 1 right.",
         "The pass mark is 2 of 3 right.",
