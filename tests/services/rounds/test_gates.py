@@ -219,7 +219,7 @@ def test_a_round_waits_for_labelers_and_goes_on_once_they_are_there(
     work: Session, project: Project
 ) -> None:
     plan = replace(PLAN, overlap=2)
-    assert "wants 2 judgments" in readiness.preview(work, project, plan).check_remarks[0]
+    assert "needs 2 judgments" in readiness.preview(work, project, plan).check_remarks[0]
     round_ = launch(work, project, plan)
     end_job(work, round_)
     set_overlap(work, round_, 2)
