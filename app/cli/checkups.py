@@ -168,7 +168,7 @@ def _tables(engine: Engine, settings: Settings) -> Iterator[Finding]:
     elif settings.is_embedded:
         yield Finding("database", "ok", "responding; upgraded at the next start")
     else:
-        yield Finding("database", "fail", f"at revision {at}, not {head}: run attune migrate")
+        yield Finding("database", "fail", f"it {schema.behind(at, head)}: run attune migrate")
 
 
 def _broker(settings: Settings) -> Finding:
@@ -342,8 +342,6 @@ def _servers(settings: Settings, environment: Mapping[str, str]) -> Iterator[Fin
 def _pages() -> Finding:
     if not TEMPLATES.is_dir() or not STATIC.is_dir():
         return Finding("pages", "fail", f"templates or static files are missing at {STATIC.parent}")
-    if not (STATIC / "vendor").is_dir():
-        return Finding("pages", "warn", "scripts are missing: run make setup; pages work without")
     return Finding("pages", "ok", "templates and static files are present")
 
 

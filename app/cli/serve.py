@@ -223,7 +223,7 @@ def ready_database(
         schema.upgrade(database.engine)
     elif not schema.is_current(database.engine):
         at, head = schema.revision(database.engine), schema.head()
-        raise Invalid(f"the database is at revision {at}, not {head}: run attune migrate")
+        raise Invalid(f"the database {schema.behind(at, head)}: run attune migrate")
     return database
 
 

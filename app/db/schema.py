@@ -46,6 +46,11 @@ def head() -> str | None:
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
+def behind(at: str | None, newest: str | None) -> str:
+    """Say that a database is not at the newest revision; `at` is None if it has no tables."""
+    return "has no tables yet" if at is None else f"is at revision {at}, not {newest}"
+
+
 def is_known(revision: str) -> bool:
     """Whether the code has this revision; a newer version's database may have another."""
     known = ScriptDirectory(str(MIGRATIONS)).walk_revisions()

@@ -150,7 +150,7 @@ class Manifest:
             if unit.considered
         ]
         reasons = [
-            f"{count} {_plural(name)}: {reason}"
+            f"{count} {_plural(name, count)}: {reason}"
             for name, unit in units.items()
             for reason, count in by_count(unit.excluded)
         ]
@@ -181,7 +181,7 @@ class Manifest:
             row = f"{_plural(name)} | {unit.considered} | {unit.exported} | {excluded}"
             lines.append(f"| {row[0].upper()}{row[1:]} |")
         excluded_by_reason = (
-            (f"{count} {_plural(name)}", reason)
+            (f"{count} {_plural(name, count)}", reason)
             for name, unit in self.counts.units().items()
             for reason, count in by_count(unit.excluded)
         )
@@ -276,8 +276,10 @@ def by_count(excluded: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(excluded.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _plural(unit: str) -> str:
-    return "imported demonstrations" if unit == "demonstrations" else unit
+def _plural(unit: str, number: int | None = None) -> str:
+    """Return the name of a unit; singular for a `number` of 1."""
+    name = "imported demonstrations" if unit == "demonstrations" else unit
+    return name.removesuffix("s") if number == 1 else name
 
 
 def _bullets(items: Iterable[tuple[str, object]], nothing: str) -> list[str]:

@@ -128,6 +128,12 @@ def _plan_round(slug: str, step: NextStep) -> NextStepWords:
         left = step.imported.wanted - step.imported.done
         sentence += f" Imported comparisons still need {count(left, 'judgment')}."
         buttons.append(Button("Label", addresses.path("label.show", slug=slug)))
+    if step.labelers < step.overlap:
+        sentence += (
+            f" Each comparison asks for {count(step.overlap, 'judgment')} by different people, but "
+            f"the project has {count(step.labelers, 'active labeler')}."
+        )
+        buttons.append(invite_button(slug))
     return NextStepWords(f"Start round {number}", sentence, tuple(buttons))
 
 

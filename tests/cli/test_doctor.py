@@ -82,6 +82,10 @@ def _revision(value: str) -> Seed:
     return seed
 
 
+def _empty(place: Place) -> dict[str, str]:
+    return SECRET | {"DATABASE_URL": f"sqlite:///{place.folder / 'empty.sqlite3'}"}
+
+
 def _second_factor(place: Place) -> dict[str, str]:
     database = Database(f"sqlite:///{place.database}")
     with database.transaction() as session:
@@ -119,6 +123,7 @@ FAULTS: dict[str, tuple[Seed | dict[str, str], str, str]] = {
         "not responding",
     ),
     "older database": (_revision("4be17d93a0c6"), "database", "run attune migrate"),
+    "database without tables": (_empty, "database", "it has no tables yet: run attune migrate"),
     "newer database": (_revision("ffffffffffff"), "database", "newer version"),
     "shared SQLite": ({"DATABASE_URL": "sqlite://"}, "sqlite", "PostgreSQL"),
     "broker URL": ({"BROKER_URL": "localhost:6379"}, "broker", "redis://"),
@@ -232,6 +237,7 @@ def test_doctor_finds_nothing_wrong_with_a_prepared_one(
     said = {one["name"]: one for one in _findings()}
     assert {one["state"] for one in said.values()} <= {"ok", "warn"}
     assert said["database"]["message"].startswith("responding; revision")
+    assert said["pages"]["state"] == "ok"
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -77,6 +77,6 @@ def test_a_folder_has_the_data_and_the_card(slug: str, tmp_path: Path) -> None:
 def test_since_leaves_out_what_was_exported(slug: str, tmp_path: Path) -> None:
     run(slug, "hh", tmp_path / "a.jsonl")
     with pytest.raises(
-        Exception, match="1 comparisons: comparison not judged or settled since then"
+        Exception, match="1 comparison: comparison not judged or settled since then"
     ):
         run(slug, "hh", tmp_path / "b.jsonl", "--since", "1")

@@ -53,6 +53,7 @@ def test_manifest_names_each_reason_most_frequent_first() -> None:
 def test_empty_export_is_explained() -> None:
     assert manifest([], {}).summary == "0 rows: the project has no comparisons."
     assert "Excluded: 3 comparisons: tied." in manifest([], {"tied": 3}).summary
+    assert "Excluded: 1 comparison: tied." in manifest([], {"tied": 1}).summary
 
 
 def test_same_data_same_manifest() -> None:

@@ -84,6 +84,20 @@ def test_one_refused_judgment_does_not_take_the_others_with_it(labeler: TestClie
     assert answer["results"][1]["judgment_id"] is not None
 
 
+@pytest.mark.parametrize("misspelled", ["choice", "strenght", "Preferred"])
+def test_a_field_that_a_judgment_does_not_have_is_refused_by_name(
+    labeler: TestClient, database: Database, misspelled: str
+) -> None:
+    (one,) = labeler.post(API, json={"count": 1, "ahead": 0}).json()["assignments"][:1]
+    body = _submission(one)
+    body["answer"] = {**body["answer"], misspelled: 4}
+    response = labeler.post(f"{API}/{one['id']}/submission", json=body)
+    assert response.status_code == 422
+    assert misspelled in response.json()["detail"]
+    with database.reader() as session:
+        assert session.scalar(select(func.count()).select_from(Judgment)) == 0
+
+
 def test_a_lost_response_can_be_asked_for_again(labeler: TestClient) -> None:
     (assignment,) = labeler.post(API, json={}).json()["assignments"]
     url = f"{API}/{assignment['id']}/submission"

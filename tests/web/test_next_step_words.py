@@ -169,6 +169,18 @@ def test_the_first_round_can_be_planned_while_imported_comparisons_are_judged() 
     assert [button.url for button in words.buttons] == ["/p/desk/rounds/new", "/p/desk/label"]
 
 
+@pytest.mark.parametrize(("labelers", "invites"), [(1, True), (2, False)])
+def test_a_round_that_asks_for_more_people_than_there_are_says_to_invite_some(
+    labelers: int, invites: bool
+) -> None:
+    step = NextStep(NextAction.PLAN_ROUND, overlap=2, labelers=labelers)
+    words = next_step_words.words(PROJECT, step)
+    said = "2 judgments by different people, but the project has 1 active labeler."
+    assert (said in words.sentence) is invites
+    urls = [button.url for button in words.buttons]
+    assert urls == ["/p/desk/rounds/new", "/p/desk/labelers"][: 1 + invites]
+
+
 @pytest.mark.parametrize(
     ("remedy", "url"),
     [

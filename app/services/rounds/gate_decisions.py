@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.gate_policies import Gate, GateOutcome
 from app.domain.gates.failures import FailureFigures
+from app.domain.gates.table import TITLES
 from app.domain.gates.verdicts import PlanRemedy, chosen
 from app.domain.gates.verdicts import changed as plan_changed
 from app.domain.plan import RoundPlan
@@ -142,7 +143,7 @@ def _waiting(session: Session, round_: Round, gate: Gate) -> GateVerdict:
     for row in gates.waiting(session, round_.id):
         if row.gate == gate:
             return row
-    raise Conflict(f"round {round_.number} is {round_.state} and does not wait at gate {gate}")
+    raise Conflict(f"round {round_.number} does not wait at the check “{TITLES[gate]}”")
 
 
 def _decide(

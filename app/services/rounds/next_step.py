@@ -80,6 +80,8 @@ class NextStep:
     has_sft: bool = False  # there is an SFT model
     policy_share: float = 0.0  # of the next round's candidates that the current policy writes
     unasked: int = 0  # prompts that labelers could still be asked about
+    overlap: int = 0  # judgments that each comparison of the next round asks for
+    labelers: int = 0  # members who are not paused, before a round
 
 
 def what_next(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:
@@ -179,6 +181,8 @@ def _before_round(session: Session, project: Project, overview: RoundOverview | 
         start=start,
         has_sft=has_sft,
         policy_share=0.0 if project.policy_checkpoint_id is None else share,
+        overlap=project.overlap,
+        labelers=gates.count_labelers(session, project.id),
     )
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from app.domain.judgment_kinds import KINDS, JudgmentBody, JudgmentKind, OrderBody
 from app.domain.ranking import MOST
@@ -61,7 +61,9 @@ class SettlementForm(BaseModel):
 
 
 class JudgmentIn(BaseModel):
-    """A judgment as JSON comes in."""
+    """A judgment as JSON comes in; a field that it does not know is refused, not dropped."""
+
+    model_config = ConfigDict(extra="forbid")
 
     kind: str
 

@@ -81,7 +81,7 @@ def test_a_round_waits_before_labelers_are_asked_in_vain(work: Session, project:
     assert [view.title for view in step.gates] == ["Usable candidates"]
     with pytest.raises(Conflict, match="round 1 is gated; end it"):
         launch(work, project)
-    with pytest.raises(Conflict, match="does not wait at gate reward"):
+    with pytest.raises(Conflict, match="does not wait at the check “Reward model”"):
         gate_decisions.override(work, round_, Gate.REWARD, note="", actor_id=None)
     with pytest.raises(NotFound, match="has no remedy 'luck'"):
         gate_decisions.take(work, round_, Gate.PREFLIGHT, "luck", note="", actor_id=None)
