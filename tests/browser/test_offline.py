@@ -114,17 +114,17 @@ def test_the_rules_come_first_and_again_when_they_change_in_an_open_page(desk: D
         text = GuidelinesText(rules="Prefer the shorter one.", summary="Length decides.")
         projects.publish_guidelines(session, project, text, author_id=None)
 
-    def late(route: Route) -> None:
-        page.wait_for_timeout(600)
-        route.continue_()
-
-    page.route("**/exchange", late)
+    held: list[Route] = []
+    page.route("**/exchange", lambda route: held.append(route))
     before = desk.prompt()
     page.keyboard.press("1")
     with page.expect_response("**/exchange"):  # it tells of the new version
         page.keyboard.press("Enter")
         desk.next(before)
         page.keyboard.press("2")  # begun before the news arrive: not taken away
+        page.unroute("**/exchange")
+        for route in held:
+            route.continue_()
     desk.saved("pick", 1)
     expect(page.locator("#choose-2")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Enter")
