@@ -105,6 +105,8 @@ def points(
     chart: Annotated[str, Query()] = "",
 ) -> Response:
     """Return all points of a chart, at every step, as a file for spreadsheets."""
+    if not chart:
+        raise NotFound("the address names no chart")
     run, _, chosen, _ = _chosen(access, job_id, over)
     return chart_files.csv(run_charts.whole(access.session, access.project, run, chosen, chart))
 
