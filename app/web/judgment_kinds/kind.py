@@ -9,8 +9,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.domain.judgment_kinds import KINDS, JudgmentBody, JudgmentKind, OrderBody
 from app.domain.ranking import MOST
@@ -61,11 +62,24 @@ class SettlementForm(BaseModel):
 
 
 class JudgmentIn(BaseModel):
-    """A judgment as JSON comes in; a field that it does not know is refused, not dropped."""
+    """A judgment as JSON comes in; a field that it does not know is refused, not dropped.
+
+    Fields of other kinds may be there without a value, as clients of all kinds send them.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     kind: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_fields(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        empty: tuple[Any, ...] = (None, "", [], {})
+        return {
+            key: own for key, own in given.items() if key in cls.model_fields or own not in empty
+        }
 
     def body(self) -> JudgmentBody:
         """Return the judgment for the service."""
