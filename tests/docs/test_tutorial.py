@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,14 @@ def run_python(block: str, names: dict[str, object]) -> str:
     return printed.getvalue()
 
 
+def close(names: dict[str, Any]) -> None:
+    """Close the connections that blocks have left open, as the end of a program does."""
+    if "api" in names:
+        names["api"].close()
+    if "desk" in names:
+        names["desk"]._connection.close()
+
+
 def shows(shown: str, printed: str) -> bool:
     """Whether a page shows what was printed; … stands for any text within a line."""
     pattern = ".*".join(re.escape(part) for part in shown.split("…"))
@@ -106,6 +115,7 @@ def test_the_tutorial_runs_and_prints_what_it_shows(
     names: dict[str, object] = {}
     printed, ran = "", 0
     with contextlib.ExitStack() as server:
+        server.callback(close, names)
         address = ""
         for language, block in blocks:
             if language == "text":
@@ -121,7 +131,5 @@ def test_the_tutorial_runs_and_prints_what_it_shows(
             elif language == "python":
                 printed = run_python(block, names)
                 ran += 1
-        names["api"].close()  # type: ignore[attr-defined]
-        names["desk"]._connection.close()  # type: ignore[attr-defined]
     assert address
     assert ran == 10
