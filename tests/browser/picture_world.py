@@ -28,7 +28,7 @@ from app.services.project import projects, prompts
 from app.services.project.projects import GuidelinesText
 from app.services.queue import practice_standing
 from tests.browser.lead_world import CHECK
-from tests.services import compared_sources
+from tests.services import compared_sources, sample
 from tests.services.sample_votes import vote
 
 SLUG = "help-desk"
@@ -68,6 +68,7 @@ def furnish(session: Session) -> str:
     for person in people:
         accounts.add_member(session, project.id, person.id, Role.LABELER, actor_id=None)
     practice_standing.dismiss_guide(session, project.id, lead.id)
+    sample.read_guidelines(session, project, lead.id)
     questions = grammar.prompts(COMPARED + MORE, 1)
     rng = random.Random("pictures")
     for number, question in enumerate(questions[:COMPARED]):
