@@ -58,26 +58,7 @@ def picture(shown: Climb, title: str) -> Picture:
     return Picture(
         title,
         (
-            ClimbPanel(
-                f"Win rate over {initial}",
-                rounds,
-                (
-                    Series(votes, "votes_sft", climb.is_even_enough),
-                    Series("reward model", "scores_sft", climb.is_even_enough),
-                ),
-                mark=EVEN,
-                y_name="Win rate",
-            ),
-            ClimbPanel(
-                "Win rate over the previous policy",
-                rounds,
-                (
-                    Series(votes, "votes_last", climb.is_even_enough),
-                    Series("reward model", "scores_last", climb.is_even_enough),
-                ),
-                mark=EVEN,
-                y_name="Win rate",
-            ),
+            *_win_rates(rounds, votes, initial),
             ClimbPanel(
                 "Agreement of the round's judgments",
                 rounds,
@@ -111,6 +92,31 @@ def picture(shown: Climb, title: str) -> Picture:
                 y_name="Length",
                 unit="characters",
             ),
+        ),
+    )
+
+
+def _win_rates(rounds: tuple[ClimbRound, ...], votes: str, initial: str) -> tuple[ClimbPanel, ...]:
+    return (
+        ClimbPanel(
+            f"Win rate over {initial}",
+            rounds,
+            (
+                Series(votes, "votes_sft", climb.is_even_enough),
+                Series("reward model", "scores_sft", climb.is_even_enough),
+            ),
+            mark=EVEN,
+            y_name="Win rate",
+        ),
+        ClimbPanel(
+            "Win rate over the previous policy",
+            rounds,
+            (
+                Series(votes, "votes_last", climb.is_even_enough),
+                Series("reward model", "scores_last", climb.is_even_enough),
+            ),
+            mark=EVEN,
+            y_name="Win rate",
         ),
     )
 

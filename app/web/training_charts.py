@@ -130,6 +130,13 @@ def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]
             metric="kl/k1",
         ),
         _fresh_votes(points),
+        *_signs(points),
+    ]
+
+
+def _signs(points: Mapping[str, Points]) -> list[Chart]:
+    """Return what shows over-optimization, or a learning rate that does not fit."""
+    return [
         Chart(
             "Reward model disagreement",
             "standard deviation over the ensemble; a fast rise is a sign of over-optimization",

@@ -104,10 +104,7 @@ def train(
     prompts = max(1, len(room.prompts))  # DPO counts only its rankings, and may have none
     steps = plan.policy.steps(prompts, len(rankings)).total
     config = config_of(plan, roles, normaliser, steps, heldout=len(room.heldout), lengths=lengths)
-    tokens = token_budgets.of(
-        roles, plan.token_budget, config.token_budget, recomputes=plan.checkpoints_gradients
-    )
-    config = replace(config, token_budget=tokens)
+    config = _within_memory(config, roles, plan)
     if lengths is not None and lengths.remark:
         place.say(lengths.remark)
     _say_looks(place, plan.policy, config.watch, len(room.heldout), steps)
@@ -135,6 +132,13 @@ def train(
     metrics = {**_metrics(end, state, best_step), **room.left_out}
     moved = movement_of(state, best_step, plan.policy.epochs_for(prompts, len(rankings)))
     return PolicyResult(prepared.settings, metrics, end, moved)
+
+
+def _within_memory(config: PpoConfig, roles: Roles, plan: RoundPlan) -> PpoConfig:
+    tokens = token_budgets.of(
+        roles, plan.token_budget, config.token_budget, recomputes=plan.checkpoints_gradients
+    )
+    return replace(config, token_budget=tokens)
 
 
 def _metrics(end: LoopEnd, state: TrainingState, best_step: int) -> dict[str, Any]:

@@ -103,11 +103,7 @@ def read_page(
     weights = criteria.weights(session, project_id)
     texts = instructions.texts(session, project_id)
     votes = page_votes.read(
-        session,
-        project_id,
-        ids,
-        counts,
-        weights,
+        *(session, project_id, ids, counts, weights),
         with_details=wanted.votes,
         judged_by=options.judged_by,
     )
@@ -119,8 +115,7 @@ def read_page(
         is_left_out = row[0] in settled and not options.include_adjudicated
         if row[3] or is_left_out or not votes[row[0]]:
             reason = _reason(is_withdrawn=row[3], is_left_out=is_left_out)
-            counts.comparisons.exclude(reason)
-            counts.judgments.exclude(reason, len(votes[row[0]]))
+            _exclude(counts, reason, len(votes[row[0]]))
         else:
             kept.append(row)
     # Texts only of these: in a project that is being judged, most may be left.
@@ -144,6 +139,12 @@ def read_page(
         for id, kind, purpose, _is_withdrawn, number, prompt_id, chosen in kept
     ]
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
+
+
+def _exclude(counts: Counts, reason: str, judgments: int) -> None:
+    """Count a comparison that is left out, and its judgments."""
+    counts.comparisons.exclude(reason)
+    counts.judgments.exclude(reason, judgments)
 
 
 def next_limit(page: JudgedPage, limit: int) -> int:
