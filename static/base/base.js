@@ -92,9 +92,25 @@ async function furnish(root) {
 furnish(document);
 document.addEventListener("refreshed", (event) => furnish(event.target));
 
+let palette;
+
+/** Open the palette; what is typed while it is fetched for the first time is not lost. */
 async function openPalette() {
-  const { open } = await import("/static/base/palette.js");
-  await open();
+  if (palette) return palette.open();
+  let typed = "";
+  const keep = (event) => {
+    if (event.key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    typed += event.key;
+  };
+  document.addEventListener("keydown", keep, true);
+  try {
+    palette = await import("/static/base/palette.js");
+  } finally {
+    document.removeEventListener("keydown", keep, true);
+  }
+  return palette.open(typed);
 }
 
 for (const button of document.querySelectorAll("[data-palette]")) {

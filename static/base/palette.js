@@ -8,12 +8,12 @@ let leftOff = 0;
 let chosen = 0;
 let matches = [];
 
-/** Open the palette, with what the server offers now. */
-export async function open() {
+/** Open the palette, with what the server offers now and what was typed already. */
+export async function open(typed = "") {
   dialog ??= build();
   if (dialog.open) return;
   const field = dialog.querySelector("input");
-  field.value = "";
+  field.value = typed;
   dialog.showModal();
   say("Loading …");
   const project = document.body.dataset.project;

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.db import now
 from app.models import Checkpoint, CheckpointKind, Project, Role
@@ -79,6 +79,20 @@ def test_the_palette_leads_anywhere_by_keys(house: House, width: str, scheme: st
         page.wait_for_url("**/rounds")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert desk.problems == []
+
+
+def test_letters_typed_before_the_palette_is_fetched_are_kept(house: House) -> None:
+    with sit_down(house, "wide") as desk:
+        page = desk.page
+        held: list[Route] = []
+        page.route("**/static/base/palette.js", held.append)
+        page.goto(_lead(desk))
+        with page.expect_request("**/static/base/palette.js"):
+            page.keyboard.press("Control+k")
+        page.keyboard.type("agree")
+        held[0].continue_()
+        expect(page.locator(".palette [role=option]")).to_have_count(1)
+        expect(page.get_by_role("combobox", name="Go to")).to_have_value("agree")
 
 
 def test_the_places_open_on_a_phone_without_a_script(house: House) -> None:

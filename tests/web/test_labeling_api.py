@@ -96,7 +96,7 @@ def test_a_field_that_a_judgment_does_not_have_is_refused_by_name(
     assert misspelled in response.json()["detail"]
     with database.reader() as session:
         assert session.scalar(select(func.count()).select_from(Judgment)) == 0
-    body["answer"] |= {misspelled: None, "ranking": None, "reasons": []}  # nothing is lost
+    body["answer"] |= {misspelled: None, "ranking": None, "reasons": [], "both_bad": False}
     assert labeler.post(f"{API}/{one['id']}/submission", json=body).status_code == 200
 
 

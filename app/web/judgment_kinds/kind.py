@@ -76,7 +76,7 @@ class JudgmentIn(BaseModel):
     def _without_empty_fields(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        empty: tuple[Any, ...] = (None, "", [], {})
+        empty: tuple[Any, ...] = (None, False, "", [], {})
         return {
             key: own for key, own in given.items() if key in cls.model_fields or own not in empty
         }
