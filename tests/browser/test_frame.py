@@ -85,7 +85,7 @@ def test_letters_typed_before_the_palette_is_fetched_are_kept(house: House) -> N
     with sit_down(house, "wide") as desk:
         page = desk.page
         held: list[Route] = []
-        page.route("**/static/base/palette.js", held.append)
+        page.route("**/static/base/palette.js", lambda route: held.append(route))
         page.goto(_lead(desk))
         with page.expect_request("**/static/base/palette.js"):
             page.keyboard.press("Control+k")
