@@ -304,24 +304,19 @@ def test_the_proof_finds_what_gets_through(
     few: None, lab: Lab, monkeypatch: pytest.MonkeyPatch, weakness: str
 ) -> None:
     monkeypatch.delitem(security.HEADERS, "content-security-policy")
-    environment = render._environment()
+    strong = render._environment()
+    weak = strong.overlay(autoescape=weakness != "escaping")  # its templates are compiled apart
     if weakness == "sanitizer":
         monkeypatch.setattr(assignments, "render_markdown", _raw_markdown)
-        monkeypatch.setitem(environment.filters, "markdown", _raw_markdown)
-    else:
-        monkeypatch.setattr(environment, "autoescape", False)
-    assert environment.cache is not None
-    environment.cache.clear()
+        weak.filters = strong.filters | {"markdown": _raw_markdown}
+    monkeypatch.setattr(render, "_environment", lambda: weak)
     by_script, by_server = set[str](), set[str]()
-    try:
-        if weakness == "sanitizer":
-            _label(lab, "desk")
-            by_script = set(lab.ran)
-        lab.ran.clear()
-        lab.open(f"/p/desk/comparisons/{lab.ids['comparison_id'][0]}")
-        by_server = set(lab.ran)
-    finally:
-        environment.cache.clear()
+    if weakness == "sanitizer":
+        _label(lab, "desk")
+        by_script = set(lab.ran)
+    lab.ran.clear()
+    lab.open(f"/p/desk/comparisons/{lab.ids['comparison_id'][0]}")
+    by_server = set(lab.ran)
     if weakness == "sanitizer":
         assert {"prompt.messages", "completion.text"} <= by_script & by_server
     else:

@@ -33,7 +33,7 @@ from worker.ticket import Places
 PATIENCE_S = 60.0
 CHILD = "tests.faults.fake_runs"
 QUICK = Timing(
-    lease_s=2.0,
+    lease_s=3.0,
     heartbeat_s=0.3,
     sweep_s=0.3,
     look_s=0.1,
