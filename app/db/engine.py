@@ -128,7 +128,10 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
     if parsed.get_backend_name() == "sqlite":
         _create_privately(parsed.database)
         engine = create_engine(
-            parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}, pool_size=pool_size
+            parsed,
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S},
+            pool_size=pool_size,
+            pool_use_lifo=True,  # a process that works alone keeps to one connection
         )
         _configure_sqlite(engine)
         return engine

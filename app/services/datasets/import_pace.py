@@ -2,15 +2,18 @@
 
 SQLite has one writer: while a batch is stored, nobody can claim or submit. Batches are therefore
 kept short there, with a pause after each in which those who wait get their turn. The time in which
-the next rows are read counts as part of the pause. PostgreSQL locks only rows, so that only the
-number of rows is limited, and the next are read while a batch is stored.
+the next rows are read counts as part of the pause. While others write all the time, a batch takes
+no longer than a judgment does, and the pause is long enough for several. PostgreSQL locks only
+rows, so that only the number of rows is limited, and the next are read while a batch is stored.
 """
 
 import gc
 import sys
 import time
+from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db import bulk
@@ -20,28 +23,45 @@ WORK_MOST_S: Final = 0.035
 
 _SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 _OBJECTS_UNTIL_COLLECTED = 100_000  # about those of a batch
-_FEWEST_ROWS = 100  # a transaction costs the same however short it is
-_PAUSE = 0.5  # of the time that others could not write
 _ROWS_UNTIL_ANALYZED = 10_000
+_OTHERS_MEMORY = 0.7  # of each batch's sign that others write; two in a row count as busy
+_BUSY = 0.5
+_VERSION = text("PRAGMA data_version")  # of a connection: changes with what others commit
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How batches are stored on SQLite."""
+
+    work_s: float  # computing time of a batch
+    fewest_rows: int  # a transaction costs the same however short it is
+    pause: float  # of the time that others could not write
+
+
+_ALONE = _Manner(WORK_MOST_S, 100, 0.5)
+_BESIDE_OTHERS = _Manner(0.005, 10, 3.0)
 
 
 class ImportPace:
-    """The number of rows in the next batch, from how long the last one took."""
+    """The number of rows in the next batch, from how long the last one took and who else writes."""
 
     def __init__(self, most_rows: int) -> None:
         self.most_rows = most_rows
-        self.rows = min(_FEWEST_ROWS, most_rows)
+        self.rows = min(_ALONE.fewest_rows, most_rows)
         self.reads_ahead = False
-        self._started = self._worked = self._pause_s = 0.0
+        self._started = self._worked = self._pause_s = self._others = 0.0
         self._ended: float | None = None
+        self._version: tuple[int, int] | None = None
 
     def wait(self) -> None:
         """On SQLite, let others write for as long as they need after the last batch."""
         if self._ended is not None:
             time.sleep(max(self._pause_s - (time.monotonic() - self._ended), 0.0))
 
-    def start(self) -> None:
-        """Record that a batch is being stored."""
+    def start(self, session: Session) -> None:
+        """Record that a batch is being stored in a transaction that has begun."""
+        if not bulk.is_postgresql(session):
+            self._look_for_others(session)
         self._started, self._worked = time.monotonic(), time.thread_time()
 
     def give_way(self, session: Session, rows: int) -> None:
@@ -49,13 +69,23 @@ class ImportPace:
         if bulk.is_postgresql(session):
             self.rows, self.reads_ahead = self.most_rows, True
             return
+        manner = _BESIDE_OTHERS if self._others > _BUSY else _ALONE
         self._ended = time.monotonic()
         held_s = self._ended - self._started
         # Time on a busy processor or disk would be no shorter with fewer rows.
         worked_s = max(time.thread_time() - self._worked, 1e-6)
-        fitting = min(int(rows * WORK_MOST_S / worked_s), 2 * rows)
-        self.rows = min(max(fitting, _FEWEST_ROWS), self.most_rows)
-        self._pause_s = min(held_s, WORK_MOST_S) * _PAUSE
+        fitting = min(int(rows * manner.work_s / worked_s), 2 * rows)
+        self.rows = min(max(fitting, manner.fewest_rows), self.most_rows)
+        self._pause_s = min(held_s, WORK_MOST_S) * manner.pause
+
+    def _look_for_others(self, session: Session) -> None:
+        """Note whether anybody else has written since the last batch."""
+        connection = session.connection()
+        version = (id(connection.connection.driver_connection), session.scalar(_VERSION) or 0)
+        if self._version is not None and self._version[0] == version[0]:
+            changed = version != self._version
+            self._others = _OTHERS_MEMORY * self._others + (1 - _OTHERS_MEMORY) * changed
+        self._version = version
 
 
 def dedicate_process() -> None:

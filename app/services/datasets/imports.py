@@ -223,7 +223,7 @@ def store_batches(
             pace.wait()
             before = tally.rows
             with transaction() as session:
-                pace.start()
+                pace.start(session)
                 if pace.reads_ahead:
                     bulk.commit_soon(session)  # the end of the import is waited for
                     bulk.share(session, storing)
@@ -260,7 +260,7 @@ def index_words(transaction: Transaction) -> Iterator[int]:
     while True:
         pace.wait()
         with transaction() as session:
-            pace.start()
+            pace.start(session)
             bulk.commit_soon(session)  # what is lost waits again
             indexed = word_backlog.index_some(session, pace.rows)
         if not indexed:

@@ -3,15 +3,15 @@
 import io
 import threading
 import time
-from itertools import pairwise
+from itertools import count, pairwise
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import Database, bulk
-from app.models import Prompt
+from app.models import Project, Prompt
 from app.services.datasets import import_pace, imports
 from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
 from tests.services import sample
@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def stored(pace: ImportPace, session: Session, clock: dict[str, float], seconds: float) -> int:
-    pace.start()
+    pace.start(session)
     clock["monotonic"] += seconds
     clock["thread_time"] += seconds
     pace.give_way(session, pace.rows)
@@ -59,7 +59,7 @@ def test_reading_the_next_rows_counts_as_part_of_the_pause(
     pace = ImportPace(1000)
     stored(pace, session, clock, 0.02)
     assert clock["slept"] == pytest.approx(0.01)
-    pace.start()
+    pace.start(session)
     clock["monotonic"] += 0.02
     pace.give_way(session, pace.rows)
     clock["monotonic"] += 0.004  # reading
@@ -69,11 +69,39 @@ def test_reading_the_next_rows_counts_as_part_of_the_pause(
 
 def test_a_slow_disk_does_not_make_batches_tiny(session: Session, clock: dict[str, float]) -> None:
     pace = ImportPace(1000)
-    pace.start()
+    pace.start(session)
     clock["monotonic"] += 2.0
     clock["thread_time"] += 0.001
     pace.give_way(session, pace.rows)
     assert pace.rows == 200
+
+
+def test_batches_are_short_while_others_write_all_the_time(
+    database: Database, clock: dict[str, float]
+) -> None:
+    pace, others, names = ImportPace(1000), Database(str(database.engine.url)), count()
+    with database.transaction() as session:
+        sample.make_project(session)
+
+    def store_batches(number: int, *, others_write: bool) -> list[int]:
+        rows = []
+        for _ in range(number):
+            with database.transaction() as session:
+                rows.append(stored(pace, session, clock, pace.rows * 0.0001))
+            if others_write:
+                with others.transaction() as session:
+                    session.execute(update(Project).values(name=f"Desk of others {next(names)}"))
+        return rows
+
+    assert store_batches(4, others_write=False) == [200, 350, 350, 350]
+    assert store_batches(1, others_write=True) == [350]
+    assert store_batches(4, others_write=False)[-1] > 300, "once is nothing"
+    assert store_batches(5, others_write=True)[-1] in (49, 50)
+    slept = clock["slept"]
+    store_batches(1, others_write=True)
+    assert clock["slept"] - slept == pytest.approx(3 * 0.005, rel=0.05)
+    assert store_batches(5, others_write=False)[-1] > 300
+    others.dispose()
 
 
 @pytest.mark.services
