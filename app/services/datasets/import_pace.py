@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.db import bulk
 
-WORK_MOST_S: Final = 0.035
+WORK_MOST_S: Final = 0.08
 """Computing time of a batch, after which its commit follows."""
 
 _SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
@@ -38,7 +38,7 @@ class _Manner:
     pause: float  # of the time that others could not write
 
 
-_ALONE = _Manner(WORK_MOST_S, 100, 0.5)
+_ALONE = _Manner(WORK_MOST_S, 100, 0.25)
 _BESIDE_OTHERS = _Manner(0.005, 10, 3.0)
 
 
