@@ -128,10 +128,7 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
     if parsed.get_backend_name() == "sqlite":
         _create_privately(parsed.database)
         engine = create_engine(
-            parsed,
-            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S},
-            pool_size=pool_size,
-            pool_use_lifo=True,  # a process that works alone keeps to one connection
+            parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}, pool_size=pool_size
         )
         _configure_sqlite(engine)
         return engine
