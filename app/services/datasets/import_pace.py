@@ -40,6 +40,7 @@ class _Manner:
 
 _ALONE = _Manner(WORK_MOST_S, 100, 0.25)
 _BESIDE_OTHERS = _Manner(0.005, 10, 3.0)
+_OF_WAITING = 0.1  # of the time waited for others, which a batch beside them may take
 
 
 class ImportPace:
@@ -49,7 +50,8 @@ class ImportPace:
         self.most_rows = most_rows
         self.rows = min(_ALONE.fewest_rows, most_rows)
         self.reads_ahead = False
-        self._started = self._worked = self._pause_s = self._others = 0.0
+        self._asked = self._started = self._worked = 0.0
+        self._pause_s = self._waited_s = self._others = 0.0
         self._ended: float | None = None
         self._version: tuple[int, int] | None = None
 
@@ -57,26 +59,31 @@ class ImportPace:
         """On SQLite, let others write for as long as they need after the last batch."""
         if self._ended is not None:
             time.sleep(max(self._pause_s - (time.monotonic() - self._ended), 0.0))
+        self._asked = time.monotonic()
 
     def start(self, session: Session) -> None:
         """Record that a batch is being stored in a transaction that has begun."""
         if not bulk.is_postgresql(session):
             self._look_for_others(session)
         self._started, self._worked = time.monotonic(), time.thread_time()
+        self._waited_s = self._started - self._asked
 
     def give_way(self, session: Session, rows: int) -> None:
         """Set the size of the next batch, and on SQLite how long to wait before it."""
         if bulk.is_postgresql(session):
             self.rows, self.reads_ahead = self.most_rows, True
             return
-        manner = _BESIDE_OTHERS if self._others > _BUSY else _ALONE
+        manner, work_s, waited_s = _ALONE, WORK_MOST_S, 0.0
+        if self._others > _BUSY:
+            manner, waited_s = _BESIDE_OTHERS, self._waited_s
+            work_s = min(max(manner.work_s, _OF_WAITING * waited_s), WORK_MOST_S)
         self._ended = time.monotonic()
         held_s = self._ended - self._started
         # Time on a busy processor or disk would be no shorter with fewer rows.
         worked_s = max(time.thread_time() - self._worked, 1e-6)
-        fitting = min(int(rows * manner.work_s / worked_s), 2 * rows)
+        fitting = min(int(rows * work_s / worked_s), 2 * rows)
         self.rows = min(max(fitting, manner.fewest_rows), self.most_rows)
-        self._pause_s = min(held_s, WORK_MOST_S) * manner.pause
+        self._pause_s = max(min(held_s, WORK_MOST_S) * manner.pause - waited_s, 0.0)
 
     def _look_for_others(self, session: Session) -> None:
         """Note whether anybody else has written since the last batch."""
