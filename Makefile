@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 VENV := .venv
+GPU_VENV := .venv-gpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test proof lint check format docs pictures browser-tools clean
+.PHONY: help demo up test proof gpu lint check format docs pictures browser-tools clean
 export PYTHONDONTWRITEBYTECODE := 1
 
 help: ## List the commands
@@ -25,6 +26,15 @@ test: $(VENV)/.installed-dev ## Set up, then run the tests (ARGS="-k queue" sele
 
 proof: $(VENV)/.installed-dev ## Measure what Attune promises under faults and load (ARGS=--long: in full; ARGS="lost jobs": some rows)
 	@$(BIN)/python -m tests.faults.proof $(ARGS)
+
+gpu: ## On a machine with a GPU and its own torch: run the tests and benches that need one (WHEELS=folder: what it lacks)
+	@$(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null \
+		|| { echo "make gpu needs a torch in $(PYTHON) that finds a CUDA device (PYTHON=… selects another)"; exit 1; }
+	@test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	@$(GPU_VENV)/bin/python -m pip --disable-pip-version-check --quiet install $(if $(WHEELS),--no-index --find-links $(WHEELS) --no-build-isolation) \
+		--editable '.[worker]' pytest hypothesis setuptools
+	@$(GPU_VENV)/bin/python -m pytest -q -m gpu tests/worker
+	@$(GPU_VENV)/bin/attune bench learning --gpu $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check formatting, lint, types, import contracts and templates
 	@$(BIN)/ruff format --quiet --check . && echo "format     ok"
@@ -49,7 +59,7 @@ browser-tools: ## Install the tools of the accessibility tests from package-lock
 	@npm ci --ignore-scripts --no-audit --no-fund --silent
 
 clean: ## Remove the virtual environment and caches, but no data (.attune/)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf $(VENV) $(GPU_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

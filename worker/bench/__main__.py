@@ -16,6 +16,7 @@ from worker.bench import environments, learning, rows
 from worker.bench.learning import BenchOptions, Measured
 
 STATUS_REFUSED, STATUS_DIFFERS = 1, 2
+MISSING = "–"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     err, measured = Console(stderr=True, highlight=False), []
     try:
         options = BenchOptions(
-            learning.chosen(parsed.only), parsed.repeats, parsed.gpu, parsed.tiny, parsed.cache
+            *(learning.chosen(parsed.only), parsed.repeats, parsed.gpu, parsed.tiny, parsed.cache),
+            learning.chosen_shapes(parsed.shapes),
         )
         for result in learning.measure(options, err.print):
             measured.append(result)
@@ -43,40 +45,48 @@ def main(arguments: Sequence[str]) -> int:
     out.print(table(measured))
     for remark in remarks(measured):
         out.print(f"[dim]{remark}[/dim]")
-    return 0 if all(result.line.learning.agrees for result in measured) else STATUS_DIFFERS
+    return STATUS_DIFFERS if any(result.line.differs for result in measured) else 0
 
 
 def summary(result: Measured) -> str:
     """Return the result of a line as a sentence."""
-    agrees = "agrees" if result.line.learning.agrees else "does NOT agree"
-    return f"  {result.key}: {result.line.ratio:.2f} times the peer's speed; learning {agrees}"
+    line = result.line
+    if line.ratio is None:
+        return (
+            f"  {result.key}: {rows.per_s(line, line.ours):.3g} {rows.unit_of(line.work)}; no peer"
+        )
+    agrees = "does NOT agree" if line.differs else "agrees"
+    return f"  {result.key}: {line.ratio:.2f} times the peer's speed; learning {agrees}"
 
 
 def table(measured: Sequence[Measured]) -> Table:
     """Return the lines as a table."""
     layout = Table(box=None)
-    for column in ("work", "unit", "ours", "peer", "ratio", "memory", "of peak", "learning"):
+    columns = ("work", "unit", "ours", "peer", "ratio", "GiB", "memory", "of peak", "learning")
+    for column in columns:
         layout.add_column(column, no_wrap=column in ("work", "learning"))
     for result in measured:
-        line = result.line
-        share, peers_share = (side.flops_per_s / line.peak for side in (line.ours, line.peer))
+        line, peer = result.line, result.line.peer
+        sides = [line.ours, *([] if peer is None else [peer])]
         layout.add_row(
             result.key,
             rows.unit_of(line.work),
             f"{rows.per_s(line, line.ours):.3g}",
-            f"{rows.per_s(line, line.peer):.3g}",
-            f"{line.ratio:.2f}",
-            f"{line.memory_ratio:.2f}",
-            f"{share:.0%} | {peers_share:.0%}",
-            "agrees" if line.learning.agrees else "differs",
+            MISSING if peer is None else f"{rows.per_s(line, peer):.3g}",
+            MISSING if line.ratio is None else f"{line.ratio:.2f}",
+            f"{line.ours.memory_bytes / 2**30:.2f}",
+            MISSING if line.memory_ratio is None else f"{line.memory_ratio:.2f}",
+            " | ".join(f"{side.flops_per_s / line.peak:.0%}" for side in sides),
+            MISSING if peer is None else "differs" if line.differs else "agrees",
         )
     return layout
 
 
 def remarks(measured: Sequence[Measured]) -> list[str]:
-    """Return how our side did the work of each line, and where its time goes."""
+    """Return how our side did the work of each line, where its time goes, and why it is alone."""
     return [
         f"{result.key}: {result.line.variant.settings}; {rows.time_breakdown(result.line)}"
+        + (f"; without a peer: {result.line.why_alone}" if result.line.peer is None else "")
         for result in measured
     ]
 
@@ -87,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--shapes", default="")
     parser.add_argument("--tiny", action="store_true", help="sizes for tests, not for figures")
     parser.add_argument("--cache", type=Path, default=environments.CACHE)
     return parser

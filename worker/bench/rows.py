@@ -61,35 +61,42 @@ class BenchLine:
 
     work: Workload
     ours: StepFigures
-    peer: StepFigures
+    peer: StepFigures | None
     peak: float  # operations per second of a large matrix product
     variant: Variant = Variant()
+    why_alone: str = ""  # why there is no peer
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """The speed of our side relative to the peer."""
-        return self.peer.seconds / self.ours.seconds
+        return None if self.peer is None else self.peer.seconds / self.ours.seconds
 
     @property
-    def memory_ratio(self) -> float:
+    def memory_ratio(self) -> float | None:
         """Our peak memory relative to the peer's, both above their loaded libraries."""
-        return self.ours.memory_bytes / self.peer.memory_bytes
+        return None if self.peer is None else self.ours.memory_bytes / self.peer.memory_bytes
 
     @property
-    def learning(self) -> Learning:
-        """The check of what both sides learned."""
-        return CHECKS[self.work.row](self)
+    def learning(self) -> Learning | None:
+        """The check of what both sides learned; None without a peer."""
+        return None if self.peer is None else CHECKS[self.work.row](self.work, self.ours, self.peer)
+
+    @property
+    def differs(self) -> bool:
+        """Whether both sides did not learn the same."""
+        return self.learning is not None and not self.learning.agrees
 
     def to_json(self) -> JsonObject:
-        """Return plain values."""
+        """Return plain values; what a peer is missing for is null, with the reason."""
+        peer, learning = self.peer, self.learning
         return {
-            "ratio": round(self.ratio, 3),
-            "memory_ratio": round(self.memory_ratio, 3),
+            "ratio": _rounded(self.ratio),
+            "memory_ratio": _rounded(self.memory_ratio),
             "unit": unit_of(self.work),
             "settings": self.variant.settings,
             "ours": _side(self, self.ours),
-            "peer": _side(self, self.peer),
-            "learning": self.learning.to_json(),
+            "peer": {"missing": self.why_alone} if peer is None else _side(self, peer),
+            "learning": None if learning is None else learning.to_json(),
             "held_back_by": time_breakdown(self),
         }
 
@@ -150,25 +157,29 @@ def _side(line: BenchLine, steps: StepFigures) -> JsonObject:
     }
 
 
-def _losses_agree(line: BenchLine) -> Learning:
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 3)
+
+
+def _losses_agree(work: Workload, our_side: StepFigures, peers: StepFigures) -> Learning:
     """Both start with the same weights and see the same batches, so their curves must be equal."""
-    ours, peer = line.ours.curve("loss"), line.peer.curve("loss")
-    tolerance = LOSS_TOLERANCE[line.work.dtype]
+    ours, peer = our_side.curve("loss"), peers.curve("loss")
+    tolerance = LOSS_TOLERANCE[work.dtype]
     agrees = all(abs(a - b) <= tolerance for a, b in zip(ours, peer, strict=True))
     return Learning(agrees, f"the loss of every step within {tolerance}", ours, peer)
 
 
-def _policies_agree(line: BenchLine) -> Learning:
+def _policies_agree(work: Workload, our_side: StepFigures, peers: StepFigures) -> Learning:
     """Episodes are sampled, so means must agree within their noise.
 
     The standard deviation of a score is about 1. That of an episode's KL is about √(2 KL): the
     variance of a normal log-ratio is twice its mean. A KL of exactly 0 means that the policy never
     changed.
     """
-    ours, peer = line.ours.curve("score"), line.peer.curve("score")
-    score_tolerance = SIGMAS * sqrt(2.0 / (line.work.batch * len(ours)))
-    our_kl, peer_kl = (side.curve("kl_nats")[-1] for side in (line.ours, line.peer))
-    kl_tolerance = SIGMAS * sqrt(2.0 * (abs(our_kl) + abs(peer_kl)) / line.work.batch)
+    ours, peer = our_side.curve("score"), peers.curve("score")
+    score_tolerance = SIGMAS * sqrt(2.0 / (work.batch * len(ours)))
+    our_kl, peer_kl = (side.curve("kl_nats")[-1] for side in (our_side, peers))
+    kl_tolerance = SIGMAS * sqrt(2.0 * (abs(our_kl) + abs(peer_kl)) / work.batch)
     is_moved = our_kl != 0.0 and peer_kl != 0.0
     is_score_near = abs(fmean(ours) - fmean(peer)) <= score_tolerance
     is_kl_near = abs(our_kl - peer_kl) <= kl_tolerance
@@ -179,14 +190,14 @@ def _policies_agree(line: BenchLine) -> Learning:
     return Learning(is_moved and is_score_near and is_kl_near, rule, ours, peer)
 
 
-def _entropies_agree(line: BenchLine) -> Learning:
-    ours, peer = line.ours.curve("nats_per_token"), line.peer.curve("nats_per_token")
-    tolerance = NATS_TOLERANCE[line.work.dtype]
+def _entropies_agree(work: Workload, our_side: StepFigures, peers: StepFigures) -> Learning:
+    ours, peer = our_side.curve("nats_per_token"), peers.curve("nats_per_token")
+    tolerance = NATS_TOLERANCE[work.dtype]
     agrees = abs(fmean(ours) - fmean(peer)) <= tolerance
     return Learning(agrees, f"nats per token within {tolerance}", ours, peer)
 
 
-CHECKS: Mapping[RowName, Callable[[BenchLine], Learning]] = {
+CHECKS: Mapping[RowName, Callable[[Workload, StepFigures, StepFigures], Learning]] = {
     "reward_k4": _losses_agree,
     "reward_pairs": _losses_agree,
     "ppo": _policies_agree,
@@ -195,8 +206,13 @@ CHECKS: Mapping[RowName, Callable[[BenchLine], Learning]] = {
 
 
 def variants_of(work: Workload) -> tuple[Variant, ...]:
-    """Return the variants of our side; the first gives the figure of the row itself."""
-    return POLICY_VARIANTS if work.row == "ppo" else (Variant(),)
+    """Return the variants of our side; the first gives the figure of the row itself.
+
+    On a GPU, where models are large, it is the only one.
+    """
+    if work.row != "ppo":
+        return (Variant(),)
+    return POLICY_VARIANTS if work.device == "cpu" else POLICY_VARIANTS[:1]
 
 
 def as_in_a_round(variant: Variant) -> Variant | None:
@@ -206,8 +222,6 @@ def as_in_a_round(variant: Variant) -> Variant | None:
     return replace(variant, key=ROUND, settings=f"a round's default: {variant.settings}")
 
 
-def programs(work: Workload, cache: Path, tell: Callable[[str], None]) -> Sequence[Program]:
-    """Return the programs to alternate: each variant of our side, and the peer last."""
-    python = environments.ours()
-    ours = [Program(python, OURS, variant.arguments) for variant in variants_of(work)]
-    return [*ours, peer_of(work, cache, tell)]
+def programs(work: Workload) -> Sequence[Program]:
+    """Return the programs of our side, one for each variant."""
+    return [Program(environments.ours(), OURS, each.arguments) for each in variants_of(work)]

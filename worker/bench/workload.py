@@ -30,16 +30,24 @@ MODEL_FOLDER = "model"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a Llama."""
+    """The size of a Llama; without a feed-forward size, that of the starter model's proportions."""
 
     vocabulary: int = 8192
     width: int = 384
     layers: int = 8
     heads: int = 6
+    kv_heads: int | None = None  # None: as many as heads
+    feed_forward: int | None = None
+    ties_embeddings: bool = True
 
 
-HALF_BILLION = Shape(vocabulary=32_768, width=1280, layers=24, heads=20)
 TINY = Shape(vocabulary=300, width=32, layers=2, heads=2)
+GPU_SHAPES: dict[str, Shape] = {
+    "0.5b": Shape(151_936, 896, 24, 14, 2, 4864),
+    "1b": Shape(128_256, 2048, 16, 32, 8, 8192),
+    "8b": Shape(151_936, 4096, 36, 32, 8, 12_288, ties_embeddings=False),
+}
+"""The sizes of Qwen2.5-0.5B, Llama-3.2-1B and Qwen3-8B, from their published configurations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,27 @@ SIZES: dict[RowName, Workload] = {
     ),
     "sampling": Workload("sampling", batch=8, completions=8, prompt_tokens=(192, 192)),
 }
+
+
+_LONG: dict[str, Any] = {"dtype": "bf16", "device": "cuda", "micro_batch": 2, "steps": 4}
+GPU_SIZES: dict[RowName, Workload] = {
+    "reward_k4": Workload("reward_k4", prompt_tokens=(512, 512), response_tokens=256, **_LONG),
+    "reward_pairs": Workload(
+        "reward_pairs", batch=16, completions=2, prompt_tokens=(1024, 1024), **_LONG
+    ),
+    "ppo": Workload(
+        "ppo",
+        batch=64,
+        completions=1,
+        prompt_tokens=(1024, 1024),
+        response_tokens=512,
+        **_LONG,
+    ),
+    "sampling": Workload(
+        "sampling", completions=8, prompt_tokens=(1024, 1024), response_tokens=512, **_LONG
+    ),
+}
+"""The work on a GPU, as long as a round's: a step of PPO is 64 × (1,024 + 512) tokens."""
 
 
 def tiny(row: RowName) -> Workload:

@@ -27,7 +27,12 @@ def learning(
         typer.Option(help="Comma-separated: reward_k4, reward_pairs, ppo, sampling."),
     ] = "",
     repeats: Annotated[int | None, typer.Option(help="Timed steps per library.")] = None,
-    gpu: Annotated[bool, typer.Option("--gpu", help="Use a 0.5B model on CUDA.")] = False,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Measure models of published shapes on CUDA.")
+    ] = False,
+    shapes: Annotated[
+        str, typer.Option(help="Comma-separated, with --gpu: 0.5b, 1b, 8b (random weights).")
+    ] = "",
     cache: Annotated[Path | None, typer.Option(help="Folder for the virtual environments.")] = None,
 ) -> None:
     """Compare speed and memory with TRL and transformers: same model, data, settings and machine.
@@ -35,6 +40,7 @@ def learning(
     The first run installs TRL twice, each with its own torch, in separate virtual environments.
     """
     options = {"--json": json_file, "--only": only or None, "--repeats": repeats, "--cache": cache}
+    options["--shapes"] = shapes or None
     flags = [f"{name}={value}" for name, value in options.items() if value is not None]
     command = [sys.executable, "-m", "worker.bench", *flags, *(["--gpu"] if gpu else [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

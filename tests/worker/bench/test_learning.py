@@ -9,7 +9,7 @@ import torch
 
 from app.domain.plan import PolicyPlan
 from worker.bench import environments, learning, pairing, rows, workload
-from worker.bench.__main__ import main
+from worker.bench.__main__ import main, remarks, summary, table
 from worker.bench.learning import BenchOptions, Measured
 from worker.bench.measured_side import FlopCounter
 from worker.bench.pairing import Program, StepFigures
@@ -93,19 +93,19 @@ def test_ratio_is_the_peers_time_over_ours() -> None:
     found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.6]))
     assert found.ratio == pytest.approx(4.5)
     assert rows.per_s(found, found.ours) == pytest.approx(4.0)
-    assert found.learning.agrees
+    assert not found.differs
 
 
 def test_another_loss_curve_is_not_the_same_work() -> None:
     work = workload.SIZES["reward_k4"]
     found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.5]))
-    assert not found.learning.agrees
+    assert found.differs
 
 
 def test_samples_of_another_temperature_do_not_agree() -> None:
     work = workload.SIZES["sampling"]
     found = line(work, steps(2.0, nats_per_token=[8.7, 8.7]), steps(9.0, nats_per_token=[8.6, 8.6]))
-    assert not found.learning.agrees
+    assert found.differs
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_samples_of_another_temperature_do_not_agree() -> None:
 )
 def test_another_policy_is_not_the_same_work(ours: StepFigures, *, agrees: bool) -> None:
     found = line(workload.SIZES["ppo"], ours, played(2.0, [0.0, 1.0]))
-    assert found.learning.agrees is agrees
+    assert found.differs is not agrees
 
 
 def test_a_policy_that_never_changed_differs_from_one_that_hardly_did() -> None:
     stuck, hardly = played(1.0, [0.0, 0.0]), played(2.0, [0.0, 0.1])
-    assert not line(workload.SIZES["ppo"], stuck, hardly).learning.agrees
-    assert line(workload.SIZES["ppo"], hardly, hardly).learning.agrees
+    assert line(workload.SIZES["ppo"], stuck, hardly).differs
+    assert not line(workload.SIZES["ppo"], hardly, hardly).differs
 
 
 def test_keys_are_those_of_the_table() -> None:
@@ -182,6 +182,42 @@ def test_our_side_reports_every_step(row: workload.RowName, tmp_path: Path) -> N
     assert len(found.figures) == work.steps
     assert found.seconds > 0
     assert found.figures[0]["flops"] > 0
+
+
+def test_a_gpu_measures_every_shape_at_the_length_of_a_round() -> None:
+    options = BenchOptions(gpu=True, only=("ppo",), shapes=learning.chosen_shapes("8B, 0.5b"))
+    small, large = learning.works(options)
+    assert (small.shape.layers, large.shape.layers) == (24, 36)
+    assert (large.batch, large.prompt_tokens, large.response_tokens) == (64, (1024, 1024), 512)
+    assert (large.device, large.dtype) == ("cuda", "bf16")
+    assert len(rows.programs(large)) == 1
+    assert len(rows.programs(workload.SIZES["ppo"])) == 2
+    with pytest.raises(ValueError, match="no shape '70b'"):
+        learning.chosen_shapes("8b,70b")
+
+
+def test_a_line_without_a_peer_has_our_figures_and_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> Program:
+        raise RuntimeError("cannot install trl\nno index answers")
+
+    monkeypatch.setattr(rows, "peer_of", missing)
+    published = replace(workload.TINY, kv_heads=1, feed_forward=64, ties_embeddings=False)
+    work = replace(workload.tiny("sampling"), shape=published)
+    learning.prepare(work, tmp_path)
+    told: list[str] = []
+    (ours,), peer, why = learning._one_by_one(work, tmp_path, tmp_path, told.append)
+    assert (peer, why) == (None, "no index answers")
+    assert told == ["the peer gives no figures: no index answers"]
+    measured = Measured("8b.sampling", BenchLine(work, ours, peer, 1e10, why_alone=why))
+    found = learning.to_json([measured], "cpu")["8b"]["sampling"]  # type: ignore[index]
+    assert found["ours"]["per_s"] > 0
+    assert (found["ratio"], found["learning"]) == (None, None)
+    assert found["peer"] == {"missing": "no index answers"}
+    assert "no index answers" in remarks([measured])[0]
+    assert summary(measured).endswith("tokens/s; no peer")
+    assert table([measured]).row_count == 1
 
 
 def test_a_side_that_ends_early_gives_the_reason(tmp_path: Path) -> None:
