@@ -1,14 +1,16 @@
 """What can be done with a model, told before anything is built on it.
 
-No weights are loaded. The configuration and the tokenizer tell what they can; the rest is tried on
-a miniature of the model, with the same probes that runs use on the loaded model: what decides here
-decides there. `guard` is the part that every run repeats once its base is loaded.
+The model is not loaded. The configuration, the tokenizer and the headers of the weights tell what
+they can; the rest is tried on a miniature of the model, with the same probes that runs use on the
+loaded model: what decides here decides there. `guard` is the part that every run repeats once its
+base is loaded.
 """
 
 from dataclasses import replace
 from typing import Final
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     GenerationConfig,
     PretrainedConfig,
@@ -18,8 +20,9 @@ from transformers import (
 
 from app.domain.checked_model import CheckedModel
 from app.errors import Invalid
-from worker.rlhf.model import adapter_targets, encoder_decoder, miniature, supported
+from worker.rlhf.model import adapter_targets, encoder_decoder, miniature, soundness, supported
 from worker.rlhf.model.roles import LoraSettings, Roles
+from worker.rlhf.model.soundness import UnsoundFiles
 from worker.rlhf.sampling import cache_probe
 from worker.training import model_facts, model_probes, model_sources
 
@@ -38,7 +41,9 @@ def check(name: str, *, device: str = "cpu") -> CheckedModel:
         known = replace(known, model_type=config.model_type)
         supported.refuse(config)
         tokenizer = model_facts.tokenizer_of(name)
-        model_facts.refuse_other_weights(name)
+        soundness.refuse_other_tokenizer(tokenizer, config.get_text_config().vocab_size)
+        model_facts.refuse_failing_template(tokenizer)
+        model_facts.refuse_other_weights(name, config)
         ends = model_facts.ends_of(name, config, tokenizer)
         known = replace(
             known,
@@ -47,7 +52,7 @@ def check(name: str, *, device: str = "cpu") -> CheckedModel:
         )
         generation = model_facts.generation_of(name, config)
         return _tried(known, config, tokenizer, generation)
-    except (*miniature.FAILURES, OSError, Invalid) as error:
+    except (*miniature.FAILURES, OSError, SafetensorError, Invalid) as error:
         return replace(known, refusal=_sentence(error, known))
 
 
@@ -97,6 +102,9 @@ def _tried(
 
 
 def _sentence(error: Exception, known: CheckedModel) -> str:
-    text = model_sources.reason(error, known.name)
-    has_type = not known.model_type or known.model_type in text
-    return text.strip() if has_type else f"models of type {known.model_type!r}: {text.strip()}"
+    text = model_sources.reason(error, known.name).strip()
+    if not known.model_type or known.model_type in text:
+        return text
+    is_of_files = isinstance(error, UnsoundFiles | SafetensorError)
+    whose = "this model of type" if is_of_files else "models of type"
+    return f"{whose} {known.model_type!r}: {text}"

@@ -1,10 +1,12 @@
 """What the files of a model tell without loading it: configuration, tokenizer, chat template."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 import torch
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -14,11 +16,13 @@ from transformers import (
 )
 
 from worker.rlhf.core.layout_probe import FAILURES
-from worker.rlhf.model import ends, supported, template
+from worker.rlhf.model import encoder_decoder, ends, soundness, supported, template
+from worker.rlhf.model.soundness import UnsoundFiles
 from worker.rlhf.model.template import ChatMessage
 from worker.training import model_folders
 from worker.training.model_folders import ADAPTER
 
+READ_MOST: Final = 2_000_000_000  # bytes of weights, which take some seconds to read
 THINKING: Final = ("enable_thinking", "<think>", "reasoning_content")
 
 
@@ -50,15 +54,35 @@ def config_of(name: str) -> PretrainedConfig:
         raise ValueError(f"the folder {name} has no config.json; it is not a model")
     if name.startswith((".", "/", "~")) and not folder.exists():
         raise ValueError(f"there is no folder {name}")
-    config: PretrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except ValueError as error:
+        if "custom code" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} brings its own code (auto_map in its config.json), which is not run; choose a "
+            "model of a type that transformers knows"
+        ) from error
     return config
 
 
 def tokenizer_of(name: str) -> PreTrainedTokenizerBase:
-    """Read the tokenizer."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        name, trust_remote_code=False
-    )
+    """Read the tokenizer.
+
+    Raises:
+        UnsoundFiles: if a folder has none that can be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=False
+        )
+    except FAILURES as error:
+        if not Path(name).expanduser().is_dir():
+            raise
+        raise UnsoundFiles(
+            f"no tokenizer can be read in the folder {name}; it needs a tokenizer.json, or the "
+            f"files of the model's own tokenizer ({model_folders.first_line(error)})"
+        ) from error
     return tokenizer
 
 
@@ -89,17 +113,55 @@ def ends_of(
     return {end.id: end.token for end in found}
 
 
-def refuse_other_weights(name: str) -> None:
-    """Refuse a folder whose weights would not be loaded.
+def refuse_other_weights(name: str, config: PretrainedConfig) -> None:
+    """Refuse a folder whose weights would not be loaded, or are not whole.
+
+    The headers tell which weights there are; the values are read only of small models.
 
     Raises:
-        ValueError: naming the folder.
+        UnsoundFiles: naming the folder or the weights.
+        SafetensorError: if a file is damaged.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        raise ValueError(
+    if not folder.is_dir():
+        return
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UnsoundFiles(
             f"the folder {name} has no *.safetensors file; only weights in that format are loaded"
         )
+    _model, read = encoder_decoder.auto_class(config).from_pretrained(
+        folder,
+        device_map={"": "meta"},
+        use_safetensors=True,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+        output_loading_info=True,
+    )
+    soundness.refuse_incomplete(read["missing_keys"], read["mismatched_keys"])
+    if sum(file.stat().st_size for file in files) <= READ_MOST:
+        soundness.refuse_not_finite(_weights_in(files))
+
+
+def _weights_in(files: Sequence[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                yield name, opened.get_tensor(name)
+
+
+def refuse_failing_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a chat template that does not even render a single question.
+
+    Raises:
+        UnsoundFiles: with the template's own message.
+    """
+    try:
+        template.render_prompt(tokenizer, [ChatMessage("user", "a question")])
+    except FAILURES as error:
+        raise UnsoundFiles(
+            f"its chat template fails on a single question: {model_folders.first_line(error)}"
+        ) from error
 
 
 def reading(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from safetensors import SafetensorError
 
 from app.errors import Invalid
 from worker.rlhf.model import chat_options, models, precision
@@ -45,7 +46,7 @@ def load(
     dtype = torch.float32 if in_full else None
     try:
         return models.load(name, dtype=dtype, device=device, four_bit=four_bit, chat=chat)
-    except ValueError as error:
+    except (ValueError, SafetensorError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {reason(error, name)}") from error
     except OSError as error:
         if error.errno not in LASTING:
@@ -80,6 +81,11 @@ def _sentences(error: Exception, name: str) -> Iterator[str]:
         )
     if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
         yield _unreachable(causes, name)
+    if any(isinstance(cause, SafetensorError) for cause in causes):
+        yield (
+            f"a file of its weights is damaged or was not copied whole ({first_line(error)}); copy "
+            "it again"
+        )
 
 
 def _unreachable(causes: tuple[BaseException, ...], name: str) -> str:

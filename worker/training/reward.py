@@ -181,7 +181,7 @@ def begin(roles: Roles, inputs: RewardInputs) -> RewardConfig:
         start_from_sft(roles, names)
         if not criteria:
             fitting, _ = split_by_length(inputs.train, config.max_tokens)
-            head_scale.shrink(roles, names, fitting)
+            head_scale.settle(roles, names, fitting)
     return config
 
 

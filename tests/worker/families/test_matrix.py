@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.domain.lora import Lora
+from tests.worker import stored_models
 from tests.worker.families import plain, table
 from tests.worker.families.known import REFUSED, WORKING, Family
 from tests.worker.rlhf import tiny
@@ -177,7 +178,7 @@ def test_a_family_works_from_sft_to_plain_transformers(family: Family, tmp_path:
 def test_a_family_that_is_refused_is_named_with_the_reason(family: Family, tmp_path: Path) -> None:
     family.config.save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").touch()
+    stored_models.write_weights(tmp_path, family.config)
     found = model_check.check(str(tmp_path))
     assert found.refusal is not None
     assert repr(family.model_type) in found.refusal

@@ -201,7 +201,7 @@ class Desk:
         config = reward_recipe.config_of(plan, len(rows))
         names = fitting.prepare(roles, config)
         train, heldout = (self.rankings(roles, some) for some in (rows, watched))
-        head_scale.shrink(roles, names, train)  # as a job does
+        head_scale.settle(roles, names, train)  # as a job does
         for _ in fitting.train(roles, train, heldout, config, TrainingState()):
             pass
         function = AdapterReward(roles, names, scoring.probe(roles))

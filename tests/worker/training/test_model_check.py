@@ -1,17 +1,19 @@
 """What is said of a model before anything is built on it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import typer
-from transformers import CONFIG_MAPPING, LlamaForCausalLM, MistralConfig, T5Config
+from transformers import CONFIG_MAPPING, AutoConfig, LlamaForCausalLM, MistralConfig, T5Config
 from typer.testing import CliRunner
 
 from app.domain.lora import Lora
 from app.errors import Invalid
+from tests.worker import stored_models
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
 from tests.worker.runs.small import save_tiny_t5
@@ -19,7 +21,7 @@ from worker.commands import models as command
 from worker.rlhf.model import models
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.sampling import cache_probe
-from worker.training import adapter_shape, model_check, model_facts
+from worker.training import adapter_shape, model_check, model_facts, model_sources
 
 SYSTEM = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
 NO_SYSTEM = (
@@ -31,11 +33,16 @@ IGNORES_SYSTEM = (
 THINKS = SYSTEM + "{% if enable_thinking %}<think>{% endif %}"
 
 
-def only_config(folder: Path, model_type: str) -> Path:
-    """Write what is read without weights; the file of weights is empty."""
-    CONFIG_MAPPING[model_type]().save_pretrained(folder)
+GATE = "model.layers.0.mlp.gate_proj.weight"
+
+
+def stored(folder: Path, model_type: str, **settings: Any) -> Path:
+    """Write a model of a type at its usual size, without taking room for the weights."""
+    make: Any = CONFIG_MAPPING[model_type]
+    config = make(**settings)
+    config.save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
-    (folder / "model.safetensors").touch()
+    stored_models.write_weights(folder, config)
     return folder
 
 
@@ -73,7 +80,7 @@ def test_the_result_is_plain_json(llama: Path) -> None:
 
 
 def test_a_large_model_is_checked_without_its_weights(tmp_path: Path) -> None:
-    found = model_check.check(str(only_config(tmp_path, "mistral")))
+    found = model_check.check(str(stored(tmp_path, "mistral")))
     assert found.refusal is None
     assert found.parameters == 7_241_732_096
     assert found.packing["window"] == found.shared_prompts["window"] == 4096
@@ -90,10 +97,8 @@ def test_a_large_model_is_checked_without_its_weights(tmp_path: Path) -> None:
 def test_an_encoder_decoder_is_tried_in_small(
     tmp_path: Path, model_type: str, layers: tuple[str, ...], settings: dict[str, int]
 ) -> None:
-    folder = only_config(tmp_path, model_type)
-    make: Any = CONFIG_MAPPING[model_type]
-    config = make(**settings)
-    config.save_pretrained(folder)
+    folder = stored(tmp_path, model_type, **settings)
+    config: Any = AutoConfig.from_pretrained(folder)
     found = model_check.check(str(folder))
     assert found.refusal is None
     assert found.trained_layers == layers
@@ -113,7 +118,7 @@ def test_an_encoder_decoder_as_it_is_saved_can_be_used(tmp_path: Path) -> None:
 
 
 def test_a_decoder_without_a_start_token_is_refused(tmp_path: Path) -> None:
-    refusal = model_check.check(str(only_config(tmp_path, "t5"))).refusal
+    refusal = model_check.check(str(stored(tmp_path, "t5"))).refusal
     assert refusal is not None
     assert "has no decoder_start_token_id, so responses cannot begin" in refusal
 
@@ -135,11 +140,80 @@ def test_an_adapter_leads_to_its_base(tmp_path: Path) -> None:
     assert "is an adapter; check the base model" in refusal
 
 
-def test_weights_in_another_format_are_refused_before_they_are_read(tmp_path: Path) -> None:
-    (only_config(tmp_path, "llama") / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    refusal = model_check.check(str(tmp_path)).refusal
+def test_weights_in_another_format_are_refused_before_they_are_read(llama: Path) -> None:
+    (llama / "model.safetensors").rename(llama / "pytorch_model.bin")
+    refusal = model_check.check(str(llama)).refusal
     assert refusal is not None
     assert "has no *.safetensors file" in refusal
+
+
+def _with_more_tokens(folder: Path) -> None:
+    more = tiny.tokenizer()
+    more.add_tokens(["<a>", "<b>"])
+    more.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (stored_models.cut, "a file of its weights is damaged or was not copied whole"),
+        (lambda at: stored_models.without(at, GATE), f"its files lack the weight {GATE}"),
+        (
+            lambda at: stored_models.with_value(at, GATE, float("nan")),
+            f"its files hold values that are no finite numbers in the weight {GATE}",
+        ),
+        (
+            lambda at: stored_models.with_value(at, GATE, float("inf")),
+            f"its files hold values that are no finite numbers in the weight {GATE}",
+        ),
+        (
+            lambda at: stored_models.configure(at, "config.json", intermediate_size=64),
+            "its files give another shape than config.json to the weights",
+        ),
+        (_with_more_tokens, "its tokenizer has 2 tokens without an embedding, from '<a>'"),
+        (
+            lambda at: stored_models.configure(
+                at, "config.json", quantization_config={"quant_method": "gptq", "bits": 4}
+            ),
+            "the weights of this one are stored in a quantized form (gptq)",
+        ),
+    ],
+)
+def test_faulty_files_are_refused_by_the_check_and_by_runs(
+    llama: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
+    spoil(llama)
+    refusal = model_check.check(str(llama)).refusal
+    assert refusal is not None
+    assert "'llama'" in refusal
+    assert reason in refusal
+    with pytest.raises(Invalid) as refused:
+        model_sources.load(str(llama))
+    assert reason in str(refused.value)
+
+
+def test_a_padding_token_that_was_added_later_needs_no_embedding(llama: Path) -> None:
+    more = tiny.tokenizer()
+    more.add_special_tokens({"pad_token": "[PAD]"})  # type: ignore[no-untyped-call]
+    more.save_pretrained(llama)
+    assert model_check.check(str(llama)).refusal is None
+    models.load(llama)
+
+
+def test_files_that_no_run_could_use_are_named(llama: Path) -> None:
+    stored_models.configure(
+        llama, "tokenizer_config.json", chat_template="{{ messages | nofilter }}"
+    )
+    refusal = model_check.check(str(llama)).refusal or ""
+    assert "its chat template fails on a single question: No filter named 'nofilter'" in refusal
+    for file in llama.glob("*token*"):
+        file.unlink()
+    assert "no tokenizer can be read in the folder" in (model_check.check(str(llama)).refusal or "")
+    stored_models.configure(
+        *(llama, "config.json"), model_type="own", auto_map={"AutoConfig": "own.Config"}
+    )
+    (llama / "own.py").write_text("raise SystemExit('this code must not run')")
+    assert "brings its own code" in (model_check.check(str(llama)).refusal or "")
 
 
 def test_an_unknown_type_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -152,7 +226,7 @@ def test_an_unknown_type_is_refused_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model_type", ["qwen2_vl", "modernbert"])
 def test_runs_refuse_a_type_before_they_load_weights(model_type: str, tmp_path: Path) -> None:
-    only_config(tmp_path, model_type)
+    stored(tmp_path, model_type)
     with pytest.raises(ValueError, match=f"models of type '{model_type}'"):
         models.load(tmp_path)
 
@@ -221,6 +295,6 @@ def test_the_command_prints_a_fact_per_line(llama: Path) -> None:
 
 def test_the_command_prints_one_object_and_ends_with_one_if_refused(tmp_path: Path) -> None:
     T5Config().save_pretrained(tmp_path)
-    status, text = run(only_config(tmp_path, "modernbert"), "--json")
+    status, text = run(stored(tmp_path, "modernbert"), "--json")
     assert status == 1
     assert "modernbert" in json.loads(text)["refusal"]

@@ -20,7 +20,8 @@ from worker.orders import Interrupted, Orders
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.reward import reward_model
+from worker.rlhf.reward import head_scale, reward_model, scoring
+from worker.rlhf.reward.ranking_loss import branches_of
 from worker.training import reward, reward_search
 from worker.training.model_card import ModelCard
 from worker.training.reward import RewardInputs
@@ -177,6 +178,25 @@ def test_the_first_loss_is_that_of_equal_scores_whatever_the_size_of_hidden_stat
     for name in run.names:
         loss = run.accumulate(name, TRAIN[:16])["loss"]
         assert loss == pytest.approx(math.log(2), rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+def test_what_all_hidden_states_share_is_taken_out_of_a_head_and_their_differences_stay(
+    size: float,
+) -> None:
+    roles = Roles(tiny.loaded())
+    reward_model.prepare(roles, reward_model.RewardConfig())
+    (name,) = reward_model.names(1)
+    rewards = scoring.AdapterReward(roles, (name,), scoring.probe(roles), autocast=False)
+    branches = [branches_of(ranked) for ranked in TRAIN[:16]]
+    roles.head(name).weight.data.mul_(size)
+    before = rewards.raw(branches)[0]
+    head_scale.settle(roles, (name,), TRAIN)
+    after = rewards.raw(branches)[0]
+    assert abs(float(after.mean())) < 0.2 * float(after.std())
+    assert float(after.square().mean().sqrt()) <= 1.2 * head_scale.SCORE_RMS
+    wanted = min(float(before.std()), head_scale.SCORE_RMS)
+    assert float(after.std()) > 0.5 * wanted
 
 
 def test_the_search_is_in_the_card_of_the_model() -> None:

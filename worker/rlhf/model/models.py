@@ -33,6 +33,7 @@ from worker.rlhf.model import (
     encoder_decoder,
     ends,
     precision,
+    soundness,
     supported,
 )
 from worker.rlhf.model.chat_options import ChatOptions
@@ -103,15 +104,15 @@ def load(
     for it.
 
     Raises:
-        ValueError: if the model's type is not supported, or 4 bits are requested and bitsandbytes
-            is not installed.
+        ValueError: if the model's type is not supported, its files are not whole or do not belong
+            together, or 4 bits are requested and bitsandbytes is not installed.
     """
     name = str(path_or_name)
     config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     supported.refuse(config)
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    model = _model_class(name, revision).from_pretrained(
+    model, read = _model_class(name, revision).from_pretrained(
         name,
         revision=revision,
         dtype=precision.of_frozen(device) if dtype is None else dtype,
@@ -119,11 +120,16 @@ def load(
         trust_remote_code=False,
         quantization_config=settings,
         device_map={"": str(device)} if four_bit else None,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+        output_loading_info=True,
     )
+    soundness.refuse_incomplete(read["missing_keys"], read["mismatched_keys"])
+    soundness.refuse_other_tokenizer(tokenizer, model.get_input_embeddings().weight.shape[0])
     if four_bit:
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))
+    soundness.refuse_not_finite(model.named_parameters())
     stored = config.get_text_config().dtype or config.dtype
     known = stored if isinstance(stored, torch.dtype) else None
     return replace(adopt(model, tokenizer, name), chat=chat, stored_dtype=known)

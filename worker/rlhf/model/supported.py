@@ -10,12 +10,20 @@ from transformers import (
     PretrainedConfig,
 )
 
+from worker.rlhf.model import soundness
+
 TEXT_PART = "read images or sound as well"
 
 
 def refusal(config: PretrainedConfig) -> str | None:
     """Return why models with this configuration cannot be used, naming their type, or None."""
     kind = f"models of type {config.model_type!r}"
+    quantized = soundness.quantization(config)
+    if quantized is not None:
+        return (
+            f"{kind} can be used, but the weights of this one are stored in a quantized form "
+            f"({quantized}); choose the model that it was made of"
+        )
     if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING and config.is_encoder_decoder:
         return None
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
