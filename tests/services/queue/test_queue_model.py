@@ -468,7 +468,7 @@ def _run(url: str, examples: int, steps: int) -> None:
 
 def test_the_queue_does_what_the_model_says(any_url: str) -> None:
     """On PostgreSQL, whose answers take longer, fewer examples: what differs there is the SQL."""
-    _run(any_url, examples=12 if any_url.startswith("postgresql") else 30, steps=50)
+    _run(any_url, examples=12 if any_url.startswith("postgresql") else 40, steps=50)
 
 
 @pytest.mark.slow
