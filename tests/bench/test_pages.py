@@ -7,10 +7,10 @@ from app.bench import pages
 from app.bench.pages import PageTimings
 from app.db import Database
 from app.errors import Invalid
-from app.main import create_app
 from app.services.people import accounts
 from app.services.project import projects
 from app.settings import Settings
+from tests.conftest import quick_app
 from tests.live import serve
 
 
@@ -25,7 +25,7 @@ def token_of(database: Database) -> str:
 
 def test_each_page_is_timed_cold_and_warm(settings: Settings, database: Database) -> None:
     token = token_of(database)
-    with serve(create_app(settings, database)) as address:
+    with serve(quick_app(settings, database)) as address:
         timings = pages.measure(address, token, ["/p/bench/prompts", "/"], requests=3)
         assert [(row.path, len(row.first), len(row.warm)) for row in timings] == [
             ("/p/bench/prompts", 1, 3),
@@ -41,7 +41,7 @@ def test_the_pages_of_a_project_exist_and_change_nothing(
 ) -> None:
     token = token_of(database)
     of_rows = ("/rounds/1", "/prompts/1", "/comparisons/1", "round=", "prompt=")
-    with TestClient(create_app(settings, database), base_url="http://127.0.0.1") as client:
+    with TestClient(quick_app(settings, database), base_url="http://127.0.0.1") as client:
         for path in pages.paths_of("bench"):
             answer = client.get(path, headers={"authorization": f"Bearer {token}"})
             assert answer.status_code == 200 or any(part in path for part in of_rows), path

@@ -23,6 +23,16 @@ from tests.services import sample
 CHROMIUM = "/usr/bin/chromium"
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
 WIDTHS = {"wide": (1280, 800), "phone": (380, 760), "narrow": (320, 640)}
+_OTHERS = [("wide", "dark"), ("phone", "light")]
+LOOKS = [
+    pytest.param("wide", "light"),
+    pytest.param("phone", "dark"),
+    *(pytest.param(*look, marks=pytest.mark.slow) for look in _OTHERS),
+]
+"""Widths and schemes of pages: room and colours do not depend on each other, so each comes once.
+
+The slow run has the other two pairs.
+"""
 KINDS = {"pick": 2, "rank": 4, "rate": 2, "thumbs": 1, "write": 0, "edit": 1}
 CRITERIA = (("helpful", "Does it do what was asked?"), ("correct", "Are its facts right?"))
 HEBREW = (

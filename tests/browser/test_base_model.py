@@ -11,13 +11,11 @@ from sqlalchemy import select
 
 from app.models import Project, Role
 from app.services.people import accounts
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import sample
 from tests.worker.runs import small
 
 pytestmark = pytest.mark.browser
-
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 
 
 @contextmanager

@@ -15,13 +15,12 @@ from app.domain.states import JobState
 from app.models import Job, Metric, Role
 from app.services.jobs import training_curves
 from app.services.people import accounts
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import sample
 from tests.services.rounds import trained
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 SVG = "{http://www.w3.org/2000/svg}"
 STEPS = 120
 _UNFOLD = "document.querySelectorAll('details').forEach((one) => (one.open = true))"

@@ -12,12 +12,11 @@ from app.db import now
 from app.models import Chat, ChatTurn, Checkpoint, CheckpointKind, ModelReply, Project, Role
 from app.services.checkpoints import chat_replies
 from app.services.people import accounts
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 SHOTS = os.environ.get("ATTUNE_TEST_SHOTS")  # a folder for people who look
 LONG = "You can renew it **twice**:\n\n- at the desk\n- online, with your card\n\n" * 2
 

@@ -15,13 +15,12 @@ from app.domain.states import JobState
 from app.models import Role
 from app.services.people import accounts
 from app.services.rounds import round_progress, rounds
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services.rounds import climbed
 from tests.services.rounds.stages import PLAN, make_project
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 WASTE = PreflightFigures(330, 63, 70, 290, 4, 1320, 900, 20, 0.62, has_spares=False)
 ENDLESS = EndingFigures(1320, 3, 128, 0, has_sft=False)
 RESULT = {

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.models import Project, Role
 from app.services.people import accounts
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.browser
 SETTINGS = ".all-settings > summary"
 SUMMARY = "details details:has(#server_url) > summary"
 REWARDS = "details details:has(#learned_weight) > summary"
-ROUNDS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def is_wider_than_the_window(desk: Desk) -> bool:
     return found
 
 
-@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_a_server_is_named_by_keyboard_without_a_script_and_refused_in_place(
     house: House, width: str, scheme: str
 ) -> None:
@@ -70,7 +69,7 @@ def test_a_server_is_named_by_keyboard_without_a_script_and_refused_in_place(
         assert page.locator("#server_model").input_value() == "some/model"
 
 
-@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_the_folded_part_fits_and_has_no_violations(house: House, width: str, scheme: str) -> None:
     with planning(house, width, color_scheme=scheme) as desk:
         page = desk.page
@@ -106,7 +105,7 @@ def test_a_wrong_number_cannot_be_folded_away_and_swallow_the_button(
         assert page.locator("#processes").input_value() == "2"
 
 
-@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_rewards_are_added_row_by_row_by_keyboard_without_a_script(
     house: House, width: str, scheme: str
 ) -> None:
@@ -133,7 +132,7 @@ def test_rewards_are_added_row_by_row_by_keyboard_without_a_script(
         assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
 
 
-@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_the_rewards_fit_and_have_no_violations(house: House, width: str, scheme: str) -> None:
     with planning(house, width, color_scheme=scheme) as desk:
         page = desk.page
@@ -148,7 +147,7 @@ def test_the_rewards_fit_and_have_no_violations(house: House, width: str, scheme
         desk.axe(f"rewards, {width}, {scheme}")
 
 
-@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_another_choice_fills_in_its_settings_and_keeps_what_was_changed(
     house: House, width: str, scheme: str
 ) -> None:

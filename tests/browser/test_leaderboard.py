@@ -6,12 +6,11 @@ from sqlalchemy import select
 
 from app.models import Comparison, Project, Role, User
 from app.services.people import accounts
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import compared_sources, sample
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 MODELS = ("alpha-7b", "beta-7b", "gamma-7b", "delta-7b")
 CLICKS_MOST = 12
 

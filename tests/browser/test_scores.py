@@ -11,15 +11,18 @@ from app.services.people import accounts
 from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
 from app.services.rounds import scorings
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 
-
-@pytest.fixture(params=LOOKS, ids="-".join)
+@pytest.fixture(
+    params=[
+        pytest.param(look.values, marks=look.marks, id="-".join(map(str, look.values)))
+        for look in LOOKS
+    ]
+)
 def desk(house: House, request: pytest.FixtureRequest) -> Iterator[Desk]:
     """Give the lead of a project with prompts and two models."""
     width, scheme = request.param

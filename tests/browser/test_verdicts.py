@@ -8,13 +8,12 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.models import Adjudication, Project, Role, User
 from app.services.people import accounts
 from tests.browser import lead_world
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, sit_down
 from tests.services import sample
 from tests.services.sample_votes import make_comparison, vote
 
 pytestmark = pytest.mark.browser
 
-LOOKS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 TEXTS = ("The first response.", "A second one.", "The third of them.", "And a fourth.")
 
 

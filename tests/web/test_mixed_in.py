@@ -64,7 +64,8 @@ def _judge(labeler: TestClient) -> tuple[list[dict[str, Any]], list[int]]:
 def test_rates_hold_results_show_and_nothing_gives_them_away(
     labeler: TestClient, database: Database
 ) -> None:
-    sent, counted = _judge(labeler)
+    with labeler:  # one loop for all requests
+        sent, counted = _judge(labeler)
     assert counted == list(range(1, JUDGED + 1))  # the count goes up with each one, gold or not
     with database.reader() as session:
         rows = {

@@ -1,6 +1,7 @@
 """Authorization, generated from the application's own routes: every route × every kind of asker."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -81,10 +82,8 @@ def browsers(application: Any, database: Database) -> Iterator[dict[str, TestCli
             projects.create(session, name=slug, owner=people[lead], judgment_kind=JudgmentKind.PICK)
         own = projects.by_slug(session, "own")
         accounts.add_member(session, own.id, people["labeler"].id, Role.LABELER, actor_id=None)
-    found = {name: _browser(application, name) for name in ASKERS}
-    yield found
-    for browser in found.values():
-        browser.close()
+    with ExitStack() as opened:
+        yield {name: opened.enter_context(_browser(application, name)) for name in ASKERS}
 
 
 def _user(session: Any, name: str) -> User:

@@ -11,12 +11,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.db import Database
 from app.errors import Invalid
-from app.main import create_app
 from app.models import User
 from app.services.people import sign_ins
 from app.settings import Settings, load
 from app.web import transport
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, quick_app
 
 PUBLIC = "https://attune.example.org"
 FORWARDED = {
@@ -29,7 +28,7 @@ FORWARDED = {
 def behind(settings: Settings, database: Database, proxy: str, **changes: Any) -> TestClient:
     """Return a client whose requests come from the address of a proxy, as uvicorn takes them."""
     changed = settings.model_copy(update=changes)
-    application: Any = create_app(changed, database)
+    application: Any = quick_app(changed, database)
     wrapped: Any = ProxyHeadersMiddleware(application, trusted_hosts=changed.trusted_proxies)
     return TestClient(
         wrapped,

@@ -18,6 +18,8 @@ from tests.services import sample
 
 LABELERS, WALK_AWAY, COMPARISONS, OVERLAP = 20, 2, 80, 3
 STEPS_MOST = 5000
+AGAIN_S = 60.0
+"""When somebody who got nothing asks again, while the others wait as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def _work(
             judged[person] += 1
         elif _is_over(session, project, person):
             working.remove(person)
+        else:
+            clock.forward(seconds=AGAIN_S)
     return len(working)
 
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,9 +163,7 @@ def test_a_missing_gpu_is_refused_in_a_sentence(
 
 def test_sampling_is_measured_end_to_end(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "worker.bench", "--tiny", "--only=sampling", f"--json={file}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert main(["--tiny", "--only=sampling", f"--json={file}"]) == 0
     found = json.loads(file.read_text())["sampling"]
     assert found["learning"]["agrees"]
     assert found["ratio"] > 0

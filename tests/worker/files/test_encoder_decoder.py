@@ -20,6 +20,8 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training import token_ids
 
+pytestmark = pytest.mark.xdist_group("encoder-decoder")  # one runner trains what they share
+
 PEFT_READS_AN_OLD_NAME = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 STEPS = ("--max-new-tokens", 6, "--max-steps", 2, "--set", "evaluate_every=2")
 

@@ -13,6 +13,8 @@ from tests.worker.files import material
 from tests.worker.files.material import SMALL, ok
 from worker.training.model_folders import TRAINING
 
+pytestmark = pytest.mark.xdist_group("glossary")  # one runner needs all that is trained here
+
 # Of the figures of a finished model: reports with many values, and words.
 NOT_NUMBERS = {"heldout", "heldout_reason", "stop_reason", "stopped_by_alarm"}
 OF_ROUNDS = {

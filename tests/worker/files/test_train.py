@@ -374,34 +374,43 @@ def test_a_reward_model_over_another_base_is_refused(
     assert str(other) in said
 
 
+def in_two_processes(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli.main", *map(str, command), "--processes", "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_two_processes_train_one_model(base: Path, tmp_path: Path) -> None:
     data = material.demonstrations(tmp_path / "d.jsonl", 24)
 
-    def train(name: str, processes: int) -> subprocess.CompletedProcess[str]:
+    def command(name: str) -> tuple[object, ...]:
         rate = ("--learning-rate", 2e-4)  # small, so that differences in rounding stay small
-        more = (*SMALL, "--epochs", 2, "--device", "cpu", "--processes", processes, "--json")
-        command = ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more, *rate)
-        return subprocess.run(
-            [sys.executable, "-m", "app.cli.main", *map(str, command)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        more = (*SMALL, "--epochs", 2, "--device", "cpu", "--json")
+        return ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more, *rate)
 
-    both, alone = train("both", 2), train("alone", 1)
-    assert (both.returncode, alone.returncode) == (0, 0), both.stderr[-2000:]
+    both = in_two_processes(*command("both"))
+    assert both.returncode == 0, both.stderr[-2000:]
     steps = [json.loads(line)["event"] for line in both.stdout.splitlines()]
     assert steps.count("done") == 1  # the first process alone speaks
+    ok(*command("alone"))
     one, other = weights(tmp_path / "alone"), weights(tmp_path / "both")
     # In bf16, rounding turns the sign of a few tiny gradients, and with it Adam's first steps.
     same = [torch.isclose(one[name], other[name], atol=1e-5).flatten() for name in one]
     assert float(torch.cat(same).float().mean()) > 0.98
-    again = train("both", 2)
-    assert json.loads(again.stdout)["was_there"] is True
-    refused = train("both/model", 2)
+    refused = in_two_processes(*command("both/model"))
     assert refused.returncode == 1
     assert "a run needs a new or empty folder" in refused.stderr
+
+
+@pytest.mark.slow  # two more processes with torch, for a line that the first of them prints
+def test_two_processes_say_once_that_a_model_was_there(base: Path, sft: Path) -> None:
+    data = sft.parent / "demonstrations.jsonl"
+    again = in_two_processes("train", "sft", data, "-m", base, "-o", sft, *SMALL, "--json")
+    assert json.loads(again.stdout)["was_there"] is True
 
 
 def test_gradient_checkpointing_learns_the_same(

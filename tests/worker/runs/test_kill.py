@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.states import JobState, RoundState
+from app.domain.states import OVER_JOB_STATES, JobState, RoundState
 from app.models import Checkpoint, CheckpointKind, Comparison, Completion, Job, JobAttempt, Metric
 from app.services.jobs import job_leases
 from app.services.rounds import round_progress
@@ -43,6 +43,7 @@ def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
     killer.start()
     _supervised(database, tmp_path)
     killer.join()
+    small.run_jobs(database, tmp_path)
 
     with database.reader() as session:
         job = session.scalars(select(Job).where(Job.kind == "policy")).one()
@@ -94,9 +95,17 @@ def test_sampling_killed_after_a_chunk_completes_once(
 
 
 def _supervised(database: Database, folder: Path) -> None:
-    """Run jobs in processes of their own until there is none."""
+    """Run the policy's job in a process of its own, and again until it is over."""
     places = Places(str(folder / "artifacts"), folder / "work", "cpu")
-    Supervisor(database, places, timing=QUICK, name="killed now and then").drain()
+    supervisor = Supervisor(database, places, timing=QUICK, name="killed now and then")
+    while True:
+        with database.transaction() as session:
+            job = session.scalars(select(Job).where(Job.kind == "policy")).one()
+            if job.state in OVER_JOB_STATES:
+                return
+            claimed = job_leases.claim(session, "killed now and then", ["gpu"], lease_s=600)
+        assert claimed is not None
+        supervisor.run(claimed)
 
 
 def _seconds_of_first_step(session: Session) -> float | None:

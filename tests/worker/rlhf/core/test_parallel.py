@@ -15,6 +15,8 @@ from torch import nn
 from worker.rlhf.core import parallel
 from worker.rlhf.core.parallel import Team
 
+pytestmark = pytest.mark.xdist_group("two processes")  # one runner needs what they found
+
 FP64 = 1e-9
 PATIENCE_S = 180.0
 
