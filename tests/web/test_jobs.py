@@ -183,7 +183,7 @@ def test_an_old_schema_is_not_ready(client: TestClient, database: Database) -> N
 
 def test_a_page_of_a_job_that_is_not_there(admin: TestClient, database: Database) -> None:
     with database.reader() as session:
-        assert jobs.page(session) == []
+        assert jobs.page(session).rows == []
     assert admin.get("/jobs/1").status_code == 404
 
 
