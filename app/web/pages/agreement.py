@@ -101,6 +101,21 @@ class AgreementPage:
     free_text: str = FREE_TEXT
 
     @property
+    def contents(self) -> list[tuple[str, str]]:
+        """The sections that are shown, each by its id and title."""
+        has_orders, has_ratings = self.report.has_orders, bool(self.report.absolute.criteria)
+        sections = [
+            ("figures", "Figures", has_orders),
+            ("ratings", "Ratings", has_ratings),
+            ("levels", "Reference levels", has_orders),
+            ("over-time", "Over time", has_orders),
+            ("between", "Between labelers", has_orders),
+            ("groups", "By group", has_orders),
+            ("labelers", "Labelers", True),
+        ]
+        return [(name, title) for name, title, is_shown in sections if is_shown]
+
+    @property
     def has_two_alphas(self) -> bool:
         """Whether alpha depends visibly on what counts the same, as it may with unequal overlap."""
         overall = self.report.overall
