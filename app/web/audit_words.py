@@ -29,7 +29,7 @@ _WHOLE: Final[Mapping[str, str]] = {
     "two_factor.off": "Two-factor authentication turned off",
     "two_factor.on": "Two-factor authentication turned on",
     "two_factor.recovery_code": "Signed in with a recovery code",
-    "two_factor.recovery_codes": "Recovery codes made anew",
+    "two_factor.recovery_codes": "Recovery codes replaced",
     "two_factor.reset": "Two-factor authentication reset",
     "user.password": "Password changed",
 }

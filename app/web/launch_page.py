@@ -241,7 +241,7 @@ def _overlap_advice(session: Session, project: Project, plan: RoundPlan) -> str:
     Measuring agreement takes long in a large project, and nobody may write for so long.
     """
     if is_writing(session):
-        return "Advice on more labelers or more comparisons appears when this page is opened anew."
+        return "Advice on more labelers or more comparisons appears when you reload this page."
     try:
         advice = label_advice.of_plan(session, project, plan)
     except FigurePending:

@@ -4,6 +4,7 @@ Whom a route answers follows from its policy, and which errors it can answer wit
 parameters and body. What only some routes answer with, they declare with `problems`.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -93,6 +94,7 @@ def _complete(described: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
 def _complete_operation(operation: dict[str, Any], route: GuardedRoute, method: str) -> None:
     (policy,) = (dependency.policy for dependency in guarded_route.policies(route.dependant))
     scope = deps.scope_of(policy, method)
+    _summarize(operation, inspect.getdoc(route.endpoint) or "")
     operation["security"] = [{_TOKEN: [scope]}] if scope else []
     responses = operation["responses"]
     responses.pop("422", None)  # FastAPI's own does not fit
@@ -102,6 +104,16 @@ def _complete_operation(operation: dict[str, Any], route: GuardedRoute, method: 
     for status, reason in reasons.items():
         responses.setdefault(str(status), _problem(reason))
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _summarize(operation: dict[str, Any], documented: str) -> None:
+    """Take the first sentence of what documents a route as its summary, the rest as description."""
+    first, _, rest = documented.partition("\n\n")
+    operation["summary"] = " ".join(first.split()).removesuffix(".")
+    if rest.strip():
+        operation["description"] = rest.strip()
+    else:
+        operation.pop("description", None)
 
 
 def _statuses(operation: dict[str, Any], route: GuardedRoute, method: str) -> Iterator[int]:

@@ -1,6 +1,6 @@
 // Sorting, searching and choosing columns of tables marked with data-table="NAME"; without this module they
-// are read as they are. With data-part, the table is a page of a longer list, and the tools say so; with
-// data-part="searched", the server searches the whole list, and there is no second search.
+// are read as they are. With data-part, the table is a page of a longer list: only the server sorts it, by the
+// links in its headers. With data-searched, the server searches it, and there is no second search.
 
 const LEAST_TO_SEARCH = 6;
 const states = new Map(); // by the name of the table, so that a refreshed fragment keeps its order
@@ -26,9 +26,16 @@ function equipOne(table) {
   const headers = [...table.tHead.rows[0].cells];
   const tools = element("div", { className: "table-tools" });
   const said = element("small", { role: "status" });
+  const isAddressed = hasOrderInAddress(table);
+  if (isAddressed && state.sorted < 0) readOrder(headers, state);
+  for (const header of headers) header.dataset.sorted = header.getAttribute("aria-sort") ?? "";
   const draw = () => show(table, rows, headers, state, said);
-  for (const [at, header] of headers.entries()) addSorting(header, at, rows, state, draw);
-  if (rows.length >= LEAST_TO_SEARCH && table.dataset.part !== "searched") tools.append(searchField(table, state, draw));
+  const onSort = () => {
+    if (isAddressed) writeOrder(headers, state);
+    draw();
+  };
+  if (table.dataset.part === undefined) for (const [at, header] of headers.entries()) addSorting(header, at, rows, state, onSort);
+  if (rows.length >= LEAST_TO_SEARCH && table.dataset.searched === undefined) tools.append(searchField(table, state, draw));
   tools.append(said);
   if (headers.filter(title).length > 2) tools.append(columnChoice(name, headers, state, draw));
   (table.closest(".scroll-x") ?? table).before(tools);
@@ -36,7 +43,7 @@ function equipOne(table) {
 }
 
 function addSorting(header, at, rows, state, draw) {
-  if (!title(header) || rows.length < 2) return;
+  if (!title(header) || rows.length < 2 || header.querySelector("a.sort")) return;
   const button = element("button", { className: "sort", type: "button" });
   button.append(...header.childNodes);
   header.append(button);
@@ -46,6 +53,31 @@ function addSorting(header, at, rows, state, draw) {
     else state.sorted = -1; // the third time: as the server listed them
     draw();
   });
+}
+
+/** Return whether the address keeps the order: of the only table of a page, which the server does not sort. */
+function hasOrderInAddress(table) {
+  return document.querySelectorAll("table[data-table]").length === 1 && !table.querySelector("th a.sort");
+}
+
+function readOrder(headers, state) {
+  const asked = new URL(location.href).searchParams;
+  const at = headers.findIndex((header) => title(header) && inAddress(header) === asked.get("sort"));
+  if (at >= 0) Object.assign(state, { sorted: at, isDown: asked.get("order") === "desc" });
+}
+
+function writeOrder(headers, state) {
+  const address = new URL(location.href);
+  for (const name of ["sort", "order"]) address.searchParams.delete(name);
+  if (state.sorted >= 0) {
+    address.searchParams.set("sort", inAddress(headers[state.sorted]));
+    address.searchParams.set("order", state.isDown ? "desc" : "asc");
+  }
+  history.replaceState(history.state, "", address);
+}
+
+function inAddress(header) {
+  return title(header).toLowerCase().replaceAll(" ", "-");
 }
 
 function searchField(table, state, draw) {
@@ -92,16 +124,15 @@ function show(table, rows, headers, state, said) {
   table.tBodies[0].append(...order);
   for (const row of rows) row.hidden = !shown.includes(row);
   for (const [at, header] of headers.entries()) {
-    if (at === state.sorted) header.setAttribute("aria-sort", state.isDown ? "descending" : "ascending");
+    const direction = at === state.sorted ? (state.isDown ? "descending" : "ascending") : state.sorted < 0 ? header.dataset.sorted : "";
+    if (direction) header.setAttribute("aria-sort", direction);
     else header.removeAttribute("aria-sort");
     const isHidden = at > 0 && state.hidden.has(title(header));
     for (const row of [table.tHead.rows[0], ...rows]) if (row.cells[at]) row.cells[at].hidden = isHidden;
   }
   said.textContent = words.length
     ? `${shown.length} of ${rows.length} rows${table.dataset.part === undefined ? "" : " on this page"}`
-    : state.sorted >= 0 && table.dataset.part !== undefined
-      ? "Only the rows on this page are sorted."
-      : "";
+    : "";
 }
 
 function sorted(rows, { sorted: at, isDown }) {

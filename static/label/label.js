@@ -80,7 +80,7 @@ function counts() {
   byId("today").textContent = (queue.today + work.judgedHere + waiting).toLocaleString();
   const isAhead = work.ahead.length > 2;
   byId("ready").textContent = isAhead ? ` · ${work.ahead.length} ready` : "";
-  byId("ready").title = isAhead ? `Fetched ahead, so that you can go on without a connection; held for you until ${clock(work.heldUntil)}` : "";
+  byId("ready").title = isAhead ? `Fetched ahead, so that you can continue without a connection; held for you until ${clock(work.heldUntil)}` : "";
   const left = queue.open + queue.held - work.judgedHere - waiting;
   byId("left").textContent = Math.max(left, work.held.length).toLocaleString() + (queue.is_open_exact ? "" : "+");
 }

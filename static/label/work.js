@@ -196,7 +196,7 @@ export class Work {
     const said = ["The server does not respond. Everything is kept here and sent again automatically."];
     const ready = this.held.length;
     if (this.waiting) said.push(`${this.waiting} ${this.waiting === 1 ? "waits" : "wait"} to be sent.`);
-    if (ready) said.push(`You can go on with ${ready === 1 ? "one comparison" : `${ready} comparisons`}, held for you until ${clock(this.heldUntil)}.`);
+    if (ready) said.push(`You can continue with ${ready === 1 ? "one comparison" : `${ready} comparisons`}, held for you until ${clock(this.heldUntil)}.`);
     return said.join(" ");
   }
 

@@ -126,9 +126,12 @@ def test_a_table_is_sorted_searched_and_narrowed(house: House) -> None:
         header = page.get_by_role("columnheader", name="Model")
         expect(header).to_have_attribute("aria-sort", "ascending")
         page.get_by_role("button", name="Model").click()
+        assert page.url == f"{address}?sort=model&order=desc"
+        page.reload()  # a bookmark keeps the order
         assert _column(page, 1) == sorted(NAMES, reverse=True)
         page.get_by_role("button", name="Model").click()
         assert page.locator("[aria-sort]").count() == 0
+        assert page.url == address
         page.get_by_role("button", name="Results").click()
         by_loss = [name for _, name in sorted(zip(SCORES, NAMES, strict=True))]
         assert _column(page, 1) == by_loss

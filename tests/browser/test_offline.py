@@ -59,7 +59,7 @@ def test_five_judged_without_a_connection_are_stored_once_each(desk: Desk) -> No
     page.context.set_offline(True)
     judged = _judge(desk, 5)
     expect(page.locator("#trouble")).to_contain_text("5 wait to be sent")
-    expect(page.locator("#trouble")).to_contain_text(f"You can go on with {ready} comparisons")
+    expect(page.locator("#trouble")).to_contain_text(f"You can continue with {ready} comparisons")
     expect(page.locator("#status")).to_have_text(f"5 not saved yet · {ready} ready")
     desk.saved("pick", 0)
     page.context.set_offline(False)

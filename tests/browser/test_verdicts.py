@@ -1,19 +1,26 @@
 """Verdicts at the top of a lead's pages, and disputes settled by keys, in a real browser."""
 
+import re
+
 import pytest
+from playwright.sync_api import Locator, Page
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
-from app.models import Adjudication, Project, Role, User
+from app.domain.states import RoundState
+from app.models import Adjudication, Project, Role, Round, User
 from app.services.people import accounts
 from tests.browser import lead_world
 from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.test_leaderboard import Clicks
 from tests.services import sample
 from tests.services.sample_votes import make_comparison, vote
 
 pytestmark = pytest.mark.browser
 
+DISPUTE_CLICKS_MOST = 6
+LABELER = r"\bL\d+(?:-\d+)?\b"
 TEXTS = ("The first response.", "A second one.", "The third of them.", "And a fourth.")
 
 
@@ -66,6 +73,55 @@ def test_verdicts_are_read_first_fit_and_have_no_violations(
             desk.axe(f"{project}{path}")
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
         assert desk.problems == []
+
+
+def _is_in_view(page: Page, locator: Locator) -> bool:
+    """Return whether something is seen in whole without scrolling."""
+    box, window = locator.bounding_box(), page.viewport_size
+    assert box is not None, locator
+    assert window is not None
+    return box["y"] >= 0 and box["y"] + box["height"] <= window["height"]
+
+
+def test_who_disagrees_where_and_what_to_do_is_found_in_a_few_clicks(house: House) -> None:
+    with sit_down(house) as desk:
+        with desk.database.transaction() as session:
+            _hurry(session, desk)
+        page, clicks = desk.page, Clicks()
+        page.goto(f"{desk.url}/p/{desk.slug('hurry')}")
+        clicks.on(page.get_by_role("link", name="Agreement").first)
+        who = page.get_by_role("table", name="Agreement between labelers, percent")
+        names = set(re.findall(LABELER, who.inner_text()))
+        assert len(names) == 3
+        clicks.on(page.get_by_role("link", name="below 60 % agreement"))
+        where = page.locator("table[data-table=comparisons] tbody a").first
+        clicks.on(where)
+        said = page.get_by_role("table").filter(has_text="Order shown").inner_text()
+        assert set(re.findall(LABELER, said)) == names
+        assert page.get_by_role("button", name="Settle", exact=True).is_visible()
+        assert clicks.count <= DISPUTE_CLICKS_MOST, clicks.count
+        assert desk.problems == []
+
+
+def test_whether_to_promote_is_seen_without_scrolling(house: House) -> None:
+    with sit_down(house) as desk:
+        page = desk.page
+        with desk.database.transaction() as session:
+            lead_world.furnish(session, desk.slug("world"), desk.user_id)
+            project = session.scalars(
+                select(Project).where(Project.slug == desk.slug("world"))
+            ).one()
+            round_ = session.scalars(select(Round).where(Round.project_id == project.id)).one()
+            round_.state, round_.ended_at = RoundState.DECIDING, None
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(f"{desk.url}/p/{desk.slug('world')}/rounds/1")
+        verdict = page.locator("main :is(.verdict, .card.next)").first
+        assert re.search(r"\d+ % \[\d+, \d+\]", verdict.inner_text()), verdict.inner_text()
+        buttons = page.locator("button[name=promote]")
+        assert buttons.count() == 2
+        for shown in (verdict, buttons.first, buttons.last):
+            assert _is_in_view(page, shown), shown
+        assert page.locator("button.main[name=promote]").count() == 1
 
 
 def test_disputed_rankings_are_settled_one_after_another_by_keys(house: House) -> None:

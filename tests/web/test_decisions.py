@@ -62,9 +62,17 @@ def test_only_the_recommended_button_is_primary_and_the_other_asks(
     assert verdict[:25] in asking[0]
 
 
-@pytest.mark.parametrize(("kind", "is_alike"), [("pick", True), ("rank", False)])
+@pytest.mark.parametrize(
+    ("kind", "k", "promise"),
+    [
+        ("pick", 2, ALIKE),
+        ("rank", 2, ALIKE),
+        ("rank", 4, "They look like any other ranking of two responses; the others have up to 4."),
+        ("thumbs", 1, "so they can tell an evaluation"),
+    ],
+)
 def test_settings_promise_only_what_holds_for_the_kind(
-    sign_in: SignIn, database: Database, kind: str, is_alike: bool
+    sign_in: SignIn, database: Database, kind: str, k: int, promise: str
 ) -> None:
     lead = sign_in("lead")
     with database.transaction() as session:
@@ -74,7 +82,8 @@ def test_settings_promise_only_what_holds_for_the_kind(
             name="Desk",
             owner=user,
             judgment_kind=JudgmentKind(kind),
-            k=2 if is_alike else 4,
+            k=k,
         )
     page = lead.get("/p/desk/settings", headers={"accept": "text/html"}).text
-    assert (ALIKE in page, "so they can tell an evaluation" in page) == (is_alike, not is_alike)
+    assert promise in page
+    assert (ALIKE in page) is (promise == ALIKE)

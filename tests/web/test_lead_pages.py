@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from sqlalchemy import func, select
@@ -22,7 +23,8 @@ from app.models import (
     User,
 )
 from app.services.people import accounts
-from app.services.project import criteria, projects
+from app.services.project import criteria, projects, prompt_search, prompts
+from app.services.project.prompts import NewPrompt
 from app.services.quality import agreement
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, vote
@@ -89,6 +91,38 @@ def test_every_page_of_an_empty_project_says_what_is_so(lead: TestClient) -> Non
     for page in PAGES:
         text = html(lead, f"/p/desk{page}")
         assert not re.findall(r">\s*(None|nan|NaN)\s*<", text), page
+        for target in re.findall(r'<li><a href="#([\w-]+)">', text):
+            assert f'id="{target}"' in text, (page, target)
+
+
+def test_a_long_list_is_sorted_by_links_through_all_its_pages(
+    lead: TestClient, database: Database
+) -> None:
+    sources = [f"file {n % 7}" for n in range(prompt_search.PAGE + 2)]
+    with database.transaction() as session:
+        rows = [
+            NewPrompt((("user", f"{n}?"),), source=name, meta={"category": "fees"})
+            for n, name in enumerate(sources)
+        ]
+        prompts.add(session, of_project(session), rows)
+    address = "/p/desk/prompts"
+    text = html(lead, f"{address}?source=&q=")
+    link = unescape(re.search(r'href="([^"]+)">Source</a>', text)[1])  # type: ignore[index]
+    shown: list[str] = []
+    while link:
+        text = html(lead, address + link)
+        assert re.findall(r'aria-sort="(\w+)">\s*<a[^>]*>(\w+)', text) == [("ascending", "Source")]
+        assert "data-part" in text
+        shown += re.findall(r'class="hide-small quiet">(file \d)<', text)
+        following = re.search(r'rel="next" href="([^"]+)"', text)
+        link = unescape(following[1]) if following else ""
+    assert shown == sorted(sources)
+    assert "First page" in text
+    assert "data-part" not in html(lead, f"{address}?sort=number&order=asc&source=file+1")
+    refused = lead.get(f"{address}?sort=text", headers={"accept": "text/html"})
+    assert (refused.status_code, "cannot be sorted by" in refused.text) == (422, True)
+    for query in ("sort=kind", f"before={2**63}"):
+        assert lead.get(f"/p/desk/comparisons?{query}").status_code == 422
 
 
 def test_labelers_and_strangers_see_none_of_it(

@@ -1,5 +1,6 @@
 """The description of the API says who may use a route, and every status it answers with."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,26 @@ def test_every_operation_names_its_scope_and_its_errors(application: Any) -> Non
             seen += is_error
     assert seen > 700
     assert "HTTPValidationError" not in described["components"]["schemas"]
+
+
+def test_every_summary_is_a_sentence_and_none_the_name_of_a_function(application: Any) -> None:
+    endpoints = {
+        (route.path, method): route.endpoint
+        for route in routes_of(application)
+        for method in route.methods or ()
+    }
+    summaries: dict[tuple[str, str], str] = {}
+    for path, method, operation in operations(application.openapi()):
+        place, summary = f"{method} {path}", operation["summary"]
+        name = endpoints[path, method].__name__
+        assert summary.lower() != name.replace("_", " "), place
+        assert re.fullmatch(r"[A-Z].*[^.\s]", summary), (place, summary)
+        assert " " in summary, (place, summary)
+        assert len(summary) <= 100, (place, summary)
+        assert not operation.get("description", "").startswith(summary), place
+        summaries[path, method] = summary
+    assert len(summaries) > 100
+    assert summaries["/api/v1/jobs", "GET"] == "Return the jobs of all projects, newest first"
 
 
 def test_the_scope_of_a_token_follows_from_the_policy(application: Any) -> None:

@@ -1,11 +1,12 @@
 """The page of a training run: other runs over it, all points, alarms, and who may see it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from starlette.testclient import TestClient
 
 from app.db import Database
@@ -171,3 +172,20 @@ def test_the_round_leads_to_its_runs(runs: Runs) -> None:
     page = runs.get("2")
     assert f'href="/p/desk/rounds/runs/{runs.jobs[1]}"' in page
     assert {"Reward", "KL to SFT", "Loss", "Accuracy"} <= set(runs.charts("2"))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (JobState.RUNNING, "the first step is running"),
+        (JobState.FAILED, "the job ended before its first step"),
+    ],
+)
+def test_a_run_without_metrics_says_why(runs: Runs, state: JobState, reason: str) -> None:
+    job_id = runs.jobs[1]
+    with runs.database.transaction() as session:
+        session.execute(delete(Metric).where(Metric.job_id == job_id))
+        session.get_one(Job, job_id).state = state
+    for page in (runs.get("2"), runs.get(f"runs/{job_id}")):
+        said = re.findall("No metrics[^<]*", page)
+        assert [reason in sentence for sentence in said] == [True]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from app.services.project import projects
 from app.services.quality.agreement import MIN_BIN_SIZE
 from app.services.queue import comparisons
 from app.services.rounds import evaluations
+from app.web.pages.agreement import HEAT_MOST, HeatMapCell, in_heat_map
 from tests.services.sample_votes import make_comparison, vote
 from tests.web import charted
 
@@ -236,3 +238,15 @@ def test_agreement_over_time_is_a_chart_with_a_file_of_the_same_selection(
     charted.assert_same(drawing, lead.get(address).text)
     empty = lead.get(address.replace("version=1", "version=2"))
     assert charted.rows(empty.text) == []
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(HEAT_MOST, 0), (HEAT_MOST + 1, HEAT_MOST - 1)])
+def test_a_heat_map_of_many_leaves_out_who_is_compared_with_nobody(
+    count: int, left_out: int
+) -> None:
+    names = [f"L{n}" for n in range(1, count + 1)]
+    cells = {pair: HeatMapCell(None, None, 1, 0) for pair in combinations(names, 2)}
+    cells["L3", "L5"] = HeatMapCell(0.7, None, 30, 3)
+    shown = in_heat_map(names, cells)
+    assert len(names) - len(shown) == left_out
+    assert {"L3", "L5"} <= set(shown)

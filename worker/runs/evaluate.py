@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import chat_settings, earlier_turns
 from app.domain.instruction_text import InstructionText
-from app.domain.judgment_kinds import JudgmentKind
+from app.domain.judgment_kinds import JudgmentKind, of_blind_pairs
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
 from app.models import (
@@ -219,7 +219,7 @@ def _compare(
                     round_id=task.round.id,
                     evaluation_id=task.evaluation.id,
                     overlap=task.plan.evaluation.overlap,
-                    kind=JudgmentKind.PICK,
+                    kind=of_blind_pairs(JudgmentKind(project.judgment_kind)),
                 )
     return len(prompts)
 

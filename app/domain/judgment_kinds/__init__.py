@@ -12,6 +12,7 @@ from app.domain.judgment_kinds.table import (
     check,
     check_k,
     kind_named,
+    of_blind_pairs,
 )
 from app.domain.judgment_kinds.text import TEXT_MOST_BYTES, EditBody, WriteBody
 from app.domain.judgment_kinds.thumbs import THUMB_REASONS, ThumbsBody
@@ -38,4 +39,5 @@ __all__ = [
     "check",
     "check_k",
     "kind_named",
+    "of_blind_pairs",
 ]

@@ -29,6 +29,14 @@ def kind_named(name: str) -> JudgmentKind:
     return JudgmentKind(name)
 
 
+def of_blind_pairs(own: JudgmentKind) -> JudgmentKind:
+    """Return the kind of the blind pairs in a project's queue, which are to look like the others.
+
+    Where labelers rank, a pair is a ranking of two; in every other project it is a pick.
+    """
+    return JudgmentKind.RANK if own == JudgmentKind.RANK else JudgmentKind.PICK
+
+
 def check_k(kind: JudgmentKind, k: int) -> None:
     """Refuse a number of completions that a kind of judgment does not allow."""
     fewest, most = KINDS[kind].fewest, KINDS[kind].most

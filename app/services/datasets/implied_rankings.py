@@ -8,6 +8,7 @@ from app.models import Adjudication, Judgment
 
 PICKED: Mapping[str, Ranking | None] = {str(side): Pick(side).ranking for side in Side}
 """The ranking of each side that a labeler may pick."""
+_SIDES: Mapping[int, Side] = {1: Side.A, 0: Side.TIE, -1: Side.B}
 
 
 def ranking_of(
@@ -33,6 +34,13 @@ def of_values(
         return None
     totals = _weighted_totals(ratings, weights)
     return Ranking.of_positions([-total for total in totals]) if len(totals) > 1 else None
+
+
+def side_of(preferred: str | None, ranks: Sequence[int] | None) -> str | None:
+    """Return which of two completions a pick or a ranking prefers: a, b or tie; None if neither."""
+    if preferred is not None or not ranks:
+        return preferred
+    return str(_SIDES[_ranked(tuple(ranks)).signs[0]])
 
 
 @lru_cache(maxsize=4096)

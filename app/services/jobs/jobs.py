@@ -5,21 +5,34 @@ here, whoever asks. What a worker may do with a job it has claimed is in `job_le
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import queue as broker
-from app.db import now
+from app.db import keyset, now
 from app.db.engine import after_commit
+from app.db.keyset import NEWEST_FIRST, ListOrder
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Job, JobAttempt, Metric, TrainingSample
+from app.models import Job, JobAttempt, Metric, Project, TrainingSample
 from app.services.jobs import restored_jobs, shards
 from app.services.people import audit
+
+SORTABLE = {"kind": Job.kind, "state": Job.state, "project": func.coalesce(Project.name, "")}
+"""The columns that the list can be sorted by. There are few enough jobs to do without indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJobs:
+    """A page of jobs, and where the next one starts, if there is one."""
+
+    rows: list[Job]
+    next: ListOrder | None
 
 
 def enqueue(
@@ -144,18 +157,27 @@ def page(
     *,
     states: Sequence[str] = (),
     project_id: int | None = None,
-    before_id: int | None = None,
+    order: ListOrder = NEWEST_FIRST,
     limit: int = 50,
-) -> list[Job]:
-    """Return jobs with ids below `before_id`, newest first; helpers lie with what they help."""
-    query = select(Job).where(Job.helps_id.is_(None)).order_by(Job.id.desc()).limit(limit)
+) -> ListedJobs:
+    """Return jobs, newest first unless another order is asked for.
+
+    Helpers are not listed: they lie with what they help.
+
+    Raises:
+        Invalid: jobs cannot be sorted by the column.
+    """
+    query = (
+        select(Job)
+        .join(Project, Project.id == Job.project_id, isouter=True)
+        .where(Job.helps_id.is_(None))
+    )
     if states:
         query = query.where(Job.state.in_(states))
     if project_id is not None:
         query = query.where(Job.project_id == project_id)
-    if before_id is not None:
-        query = query.where(Job.id < before_id)
-    return list(session.scalars(query))
+    found = keyset.page(session, query, Job.id, SORTABLE, order, limit=limit)
+    return ListedJobs([job for (job,) in found.rows], found.next)
 
 
 def attempts(session: Session, job_id: int) -> list[JobAttempt]:

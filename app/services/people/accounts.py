@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.orm import Session, joinedload
 
-from app.db import now
+from app.db import keyset, now
+from app.db.keyset import ListOrder
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.models import ApiToken, Membership, Role, User
 from app.services.people import audit, guesses, login_sessions
@@ -28,12 +29,23 @@ IMPLIED_BY: Mapping[str, frozenset[str]] = {
     "admin": frozenset({"admin"}),
 }
 """The scopes that include a scope."""
+SORTABLE = {"name": case((User.is_simulated, "1"), else_="0") + User.name, "email": User.email}
+"""The columns that accounts can be sorted by: by name, people before simulated labelers."""
+BY_NAME = ListOrder("name", is_ascending=True)
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _hasher = PasswordHasher()
 # argon2 takes 64 MiB per hash: a burst of sign-ins must wait its turn, not exhaust memory.
 _hashing = threading.BoundedSemaphore(2)
 _DUMMY_HASH = _hasher.hash(secrets.token_urlsafe(16))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUsers:
+    """A page of accounts, and where the next one starts, if there is one."""
+
+    rows: list[User]
+    next: ListOrder | None
 
 
 def create_user(
@@ -307,13 +319,30 @@ def user_name(session: Session, user_id: int | None) -> str:
     return user.name if user else ""
 
 
-def users(session: Session, *, search: str = "") -> list[User]:
-    """Return accounts, people before simulated labelers."""
-    query = select(User).order_by(User.is_simulated, User.name, User.id).limit(500)
+def users(session: Session) -> list[User]:
+    """Return all accounts, people before simulated labelers."""
+    query = select(User).order_by(User.is_simulated, User.name, User.id)
+    return list(session.scalars(query))
+
+
+def page(
+    session: Session,
+    *,
+    search: str = "",
+    order: ListOrder = BY_NAME,
+    limit: int = 200,
+) -> ListedUsers:
+    """Return a page of the accounts whose name or e-mail contains the search, by name.
+
+    Raises:
+        Invalid: accounts cannot be sorted by the column.
+    """
+    query = select(User)
     if search:
         pattern = f"%{search.lower()}%"
         query = query.where(or_(func.lower(User.name).like(pattern), User.email.like(pattern)))
-    return list(session.scalars(query))
+    found = keyset.page(session, query, User.id, SORTABLE, order, limit=limit)
+    return ListedUsers([user for (user,) in found.rows], found.next)
 
 
 def closed(session: Session, user_id: int) -> User:

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import keyset, now
+from app.db.keyset import NEWEST_FIRST, ListOrder
 from app.models import AuditEvent, Project, User
 
 GENESIS = "0" * 64
@@ -23,6 +24,14 @@ class AuditEntry:
     event: AuditEvent
     actor: str
     project: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntries:
+    """A page of events, and where the next one starts, if there is one."""
+
+    rows: tuple[AuditEntry, ...]
+    next: ListOrder | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +71,16 @@ def record(
     return event
 
 
-def page(session: Session, *, before_id: int | None = None, limit: int = 100) -> list[AuditEntry]:
-    """Return events, newest first; with `before_id`, only older ones."""
+def page(session: Session, *, order: ListOrder = NEWEST_FIRST, limit: int = 100) -> AuditEntries:
+    """Return events, newest first unless another order is asked for."""
     query = (
         select(AuditEvent, User.name, Project.name)
         .join(User, User.id == AuditEvent.actor_id, isouter=True)
         .join(Project, Project.id == AuditEvent.project_id, isouter=True)
-        .order_by(AuditEvent.id.desc())
-        .limit(limit)
     )
-    if before_id is not None:
-        query = query.where(AuditEvent.id < before_id)
-    rows = session.execute(query)
-    return [AuditEntry(event, actor or "", project or "") for event, actor, project in rows]
+    found = keyset.page(session, query, AuditEvent.id, {}, order, limit=limit)
+    rows = (AuditEntry(event, actor or "", project or "") for event, actor, project in found.rows)
+    return AuditEntries(tuple(rows), found.next)
 
 
 def broken_at(session: Session) -> int | None:

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db import bulk
+from app.db import bulk, keyset
+from app.db.keyset import NEWEST_FIRST, ListOrder
 from app.domain import search_words
 from app.models import Completion, Demonstration, Prompt, PromptTag, Split
 from app.services.project import word_index
@@ -19,6 +20,8 @@ PAGE = 50
 NAMES_MOST = 1000
 NO_CATEGORY = "(none)"
 """The category to filter by for prompts that have none."""
+SORTABLE = {"split": Prompt.split, "category": Prompt.category, "source": Prompt.source}
+"""The columns that the list can be sorted by, each with an index that continues with the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,10 @@ class ListedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrompts:
-    """Some prompts, newest first, and where the next page begins."""
+    """Some prompts, and where the next page begins."""
 
     rows: tuple[ListedPrompt, ...]
-    before: int | None
+    next: ListOrder | None
 
 
 def page(
@@ -59,28 +62,25 @@ def page(
     project_id: int,
     selection: PromptFilter | None = None,
     *,
-    before: int | None = None,
+    order: ListOrder = NEWEST_FIRST,
     limit: int = PAGE,
 ) -> ListedPrompts:
-    """Return prompts that match the filters, newest first."""
+    """Return prompts that match the filters, newest first unless another order is asked for.
+
+    Raises:
+        Invalid: prompts cannot be sorted by the column.
+    """
     matching = conditions(session, project_id, selection or PromptFilter())
-    if before is not None:
-        matching.append(Prompt.id < before)
     answered = select(func.count()).where(Demonstration.prompt_id == Prompt.id)
     completed = select(func.count()).where(Completion.prompt_id == Prompt.id)
-    query = (
-        select(Prompt, answered.scalar_subquery(), completed.scalar_subquery())
-        .where(*matching)
-        .order_by(Prompt.id.desc())
-        .limit(limit)
-    )
-    found = session.execute(query).all()
-    tagged = tags_by_prompt(session, [prompt.id for prompt, _, _ in found])
+    query = select(Prompt, answered.scalar_subquery(), completed.scalar_subquery()).where(*matching)
+    found = keyset.page(session, query, Prompt.id, SORTABLE, order, limit=limit)
+    tagged = tags_by_prompt(session, [prompt.id for prompt, _, _ in found.rows])
     rows = tuple(
         ListedPrompt(prompt, answers, responses, tagged.get(prompt.id, ()))
-        for prompt, answers, responses in found
+        for prompt, answers, responses in found.rows
     )
-    return ListedPrompts(rows, rows[-1].prompt.id if len(rows) == limit else None)
+    return ListedPrompts(rows, found.next)
 
 
 def count(session: Session, project_id: int, selection: PromptFilter) -> int:

@@ -47,7 +47,8 @@ _OF_STATE = {
 class ComparisonFilter:
     """The criteria of a search; `state` is open, judged, settled, flagged, low or withdrawn.
 
-    `before` is the id below which the page of results starts; with state low, how many were shown.
+    `after` is the id that the page before ended with, in the order of the list; with state low,
+    which has an order of its own, it is how many were shown.
     """
 
     purpose: Purpose | None = None
@@ -55,7 +56,8 @@ class ComparisonFilter:
     state: str = ""
     search: str = ""
     prompt_id: int | None = None
-    before: int | None = None
+    after: int | None = None
+    is_ascending: bool = False
 
     @property
     def number(self) -> int | None:
@@ -84,13 +86,13 @@ class ListedComparison:
 
 @dataclass(frozen=True, slots=True)
 class ListedComparisons:
-    """A page of comparisons, and `before` of the next page, if there is one.
+    """A page of comparisons, and `after` of the next page, if there is one.
 
     `not_listed` counts further comparisons with low agreement, beyond those that are listed.
     """
 
     rows: tuple[ListedComparison, ...]
-    before: int | None
+    after: int | None
     not_listed: int = 0
 
 
@@ -202,34 +204,33 @@ _SUMMARIES: Mapping[JudgmentKind, Callable[[ComparisonDetail, int], str]] = {
 def page(
     session: Session, project_id: int, selection: ComparisonFilter, *, limit: int = PAGE
 ) -> ListedComparisons:
-    """Return a page of comparisons, newest first; with state low, lowest agreement first."""
+    """Return a page of comparisons by number; with state low, lowest agreement first."""
     if selection.state == "low":
         return _lowest_page(session, project_id, selection, limit)
-    ids = _newest(session, project_id, selection, limit)
+    found = _first(session, project_id, selection, limit + 1)
+    ids = found[:limit]
     rows = _listed(session, project_id, ids)
-    return ListedComparisons(rows, ids[-1] if len(ids) == limit else None)
+    return ListedComparisons(rows, ids[-1] if len(found) > limit else None)
 
 
-def _newest(
-    session: Session, project_id: int, selection: ComparisonFilter, limit: int
-) -> list[int]:
+def _first(session: Session, project_id: int, selection: ComparisonFilter, limit: int) -> list[int]:
     query = select(Comparison.id, Comparison.id, Comparison.prompt_id).where(
         *_conditions(session, project_id, selection)
     )
-    rows = SearchedRows(Comparison.id, query, selection.before)
+    rows = SearchedRows(Comparison.id, query, selection.after, selection.is_ascending)
     if selection.words:
         terms = search_words.parse(selection.words)
         return comparison_words.newest(session, project_id, rows, terms, limit=limit)
-    return [key for key, _, _ in session.execute(rows.newest.limit(limit))]
+    return [key for key, _, _ in session.execute(rows.listed.limit(limit))]
 
 
 def _lowest_page(
     session: Session, project_id: int, selection: ComparisonFilter, limit: int
 ) -> ListedComparisons:
-    """Return a page of the comparisons with the lowest agreement; `before` counts those shown."""
+    """Return a page of the comparisons with the lowest agreement; `after` counts those shown."""
     low = lowest(session, project_id)
     place = {comparison_id: at for at, (comparison_id, _) in enumerate(low.rows)}
-    start = selection.before or 0
+    start = selection.after or 0
     query = select(Comparison.id, Comparison.id, Comparison.prompt_id).where(
         Comparison.id.in_(place), *_conditions(session, project_id, selection)
     )

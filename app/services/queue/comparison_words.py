@@ -1,5 +1,7 @@
 """Finds the newest comparisons, or assignments of them, that contain the words of a search.
 
+The oldest ones too, where a list has them first; "newest" is then to be read as "oldest".
+
 A comparison contains a search if its prompt or one of its completions does. If few texts of the
 project contain it, their comparisons are collected through the indexes. Otherwise the newest
 comparisons are read until enough of them contain it; if that takes too long, all are collected.
@@ -7,10 +9,11 @@ comparisons are read until enough of them contain it; if that takes too long, al
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 
 from sqlalchemy import ColumnElement, Select, literal_column, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.elements import SQLCoreOperations
 
 from app.domain import search_words
 from app.domain.search_words import SearchTerm
@@ -25,24 +28,36 @@ RowKeys = Select[int, int, int]  # key, comparison, prompt
 
 @dataclass(frozen=True, slots=True)
 class SearchedRows:
-    """Rows that join a comparison, and the key that they are listed by, newest first.
+    """Rows that join a comparison, and the key that they are listed by, newest or oldest first.
 
-    `before` is the key below which the list begins.
+    `after` is the key after which the list begins, in its order.
     """
 
     key: InstrumentedAttribute[int]
     select: RowKeys
-    before: int | None
+    after: int | None
+    is_ascending: bool = False
 
     @property
-    def below(self) -> RowKeys:
-        """The statement that selects those below `before`, in no order."""
-        return self.select if self.before is None else self.select.where(self.key < self.before)
+    def remaining(self) -> RowKeys:
+        """The statement that selects those after `after`, in no order."""
+        if self.after is None:
+            return self.select
+        is_later = self.key > self.after if self.is_ascending else self.key < self.after
+        return self.select.where(is_later)
 
     @property
-    def newest(self) -> RowKeys:
+    def listed(self) -> RowKeys:
         """The statement that lists them."""
-        return self.below.order_by(self.key.desc())
+        return self.remaining.order_by(self.by(self.key))
+
+    def by(self, key: SQLCoreOperations[int]) -> ColumnElement[int]:
+        """Return what the statement of a list is ordered by."""
+        return key.asc() if self.is_ascending else key.desc()
+
+    def first(self, limit: int, keys: Iterable[int]) -> list[int]:
+        """Return the first of some keys, in the order of the list."""
+        return nsmallest(limit, keys) if self.is_ascending else nlargest(limit, keys)
 
 
 def newest(
@@ -80,11 +95,11 @@ def _read(
     reader = _Reader(session, terms)
     keys: list[int] = []
     for size in BATCHES:
-        batch = _fetched(session, rows.newest.limit(size))
+        batch = _fetched(session, rows.listed.limit(size))
         keys += reader.matching(batch)
         if len(keys) >= limit or len(batch) < size:
             return keys[:limit]
-        rows = replace(rows, before=batch[-1][0])
+        rows = replace(rows, after=batch[-1][0])
     return None
 
 
@@ -120,12 +135,13 @@ def _collected(
     for leg in legs:
         # Matches may all be old, so PostgreSQL must not look for them from the newest row on:
         # an offset keeps it from planning the inner statement for the limit of the outer one.
-        every = rows.below.where(leg).with_only_columns(
+        every = rows.remaining.where(leg).with_only_columns(
             rows.key.label("key"), maintain_column_froms=True
         )
         found = every.offset(literal_column("0")).subquery()
-        keys.update(session.scalars(select(found.c.key).order_by(found.c.key.desc()).limit(limit)))
-    return nlargest(limit, keys)
+        first = select(found.c.key).order_by(rows.by(found.c.key)).limit(limit)
+        keys.update(session.scalars(first))
+    return rows.first(limit, keys)
 
 
 @dataclass(slots=True)

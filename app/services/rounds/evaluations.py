@@ -1,6 +1,7 @@
 """Evaluations of a new policy against the old: blind comparisons in the labelers' queue.
 
-Labelers see two completions and not which policy wrote them. Identical completions count as ties
+Labelers see two completions and not which policy wrote them; they rank them in projects where they
+rank, and otherwise pick one. Identical completions count as ties
 and are not shown to anyone. The arbiter is the round's reward model; its verdict is reported
 together with its agreement with the labelers on the same completions.
 """
@@ -29,6 +30,7 @@ from app.models import (
     Purpose,
     Round,
 )
+from app.services.datasets import implied_rankings
 from app.services.judging import ai_judgments
 from app.services.project import prompt_search
 from app.services.project.prompt_search import NO_CATEGORY
@@ -42,7 +44,6 @@ INITIAL = "initial"
 """The key in an evaluation's results of the initial model, if it is neither of the two policies."""
 
 _Said = tuple[str | None, bool]
-_SIDES = {(1, 2): "a", (2, 1): "b"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ def _blind_comparison(
 
 def _judgments(session: Session, evaluation_id: int) -> dict[int, list[_Said]]:
     query = (
-        select(Judgment.comparison_id, Judgment.preferred, Judgment.both_bad)
+        select(Judgment.comparison_id, Judgment.preferred, Judgment.ranking, Judgment.both_bad)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(
             Comparison.evaluation_id == evaluation_id,
@@ -293,8 +294,9 @@ def _judgments(session: Session, evaluation_id: int) -> dict[int, list[_Said]]:
         .order_by(Judgment.id)
     )
     by_comparison: dict[int, list[_Said]] = defaultdict(list)
-    for comparison_id, preferred, both_bad in session.execute(query):
-        by_comparison[comparison_id].append((preferred, both_bad))
+    for comparison_id, preferred, ranks, both_bad in session.execute(query):
+        side = implied_rankings.side_of(preferred, ranks)
+        by_comparison[comparison_id].append((side, both_bad))
     return by_comparison
 
 
@@ -303,7 +305,7 @@ def _ai_judgments(session: Session, evaluation_id: int, judge_id: int) -> dict[i
     by_comparison: dict[int, list[_Said]] = defaultdict(list)
     for row in rows:
         if row.judge_id == judge_id and row.ranking is not None:
-            side = _SIDES.get(tuple(row.ranking), "tie")  # type: ignore[arg-type]
+            side = implied_rankings.side_of(None, row.ranking)
             by_comparison[row.comparison_id].append((side, False))
     return by_comparison
 

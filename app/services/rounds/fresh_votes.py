@@ -1,6 +1,7 @@
 """Fresh votes: people compare a policy in training with its reference, on held-out prompts.
 
-The comparisons are blind, and mixed into the queue like those of an evaluation. They are never
+The comparisons are blind, and mixed into the queue like those of an evaluation, as picks, or as
+rankings of two where labelers rank. They are never
 trained on or exported, and are no part of the round's agreement or evaluation. A job that is killed
 and resumes finds what it has asked by natural keys. Once the training is over, those that lack a
 judgment are withdrawn; a labeler who holds one can still submit it.
@@ -14,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.judgment_kinds import JudgmentKind
+from app.domain.judgment_kinds import JudgmentKind, of_blind_pairs
 from app.models import (
     Comparison,
     ComparisonCompletion,
@@ -26,6 +27,7 @@ from app.models import (
     Round,
 )
 from app.models.prompts import FRESH_KEYS
+from app.services.datasets import implied_rankings
 from app.services.queue import comparisons, counted_judgments
 from app.services.rounds.evaluations import POSITION
 
@@ -94,6 +96,7 @@ def votes(session: Session, job_id: int) -> list[FreshJudgment]:
             FreshComparison.step,
             Comparison.prompt_id,
             Judgment.preferred,
+            Judgment.ranking,
             ComparisonCompletion.position,
         )
         .join(Comparison, Comparison.id == FreshComparison.comparison_id)
@@ -105,14 +108,14 @@ def votes(session: Session, job_id: int) -> list[FreshJudgment]:
         )
         .where(
             FreshComparison.job_id == job_id,
-            Judgment.preferred.is_not(None),
             counted_judgments.counts(),
         )
         .order_by(FreshComparison.step, Comparison.prompt_id, Judgment.id)
     )
     return [
-        FreshJudgment(step, prompt_id, _vote(str(preferred), position))
-        for step, prompt_id, preferred, position in session.execute(query)
+        FreshJudgment(step, prompt_id, _vote(side, position))
+        for step, prompt_id, preferred, ranks, position in session.execute(query)
+        if (side := implied_rankings.side_of(preferred, ranks)) is not None
     ]
 
 
@@ -172,7 +175,7 @@ def _ask(
         round_id=round_.id,
         overlap=1,
         priority=PRIORITY,
-        kind=JudgmentKind.PICK,
+        kind=of_blind_pairs(JudgmentKind(project.judgment_kind)),
     )
     session.add(
         FreshComparison(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.db import bulk
 from app.domain.judged_by import JudgedBy
 from app.domain.judges.setup import JUDGED_KINDS, check_kind
-from app.domain.judgment_kinds import JudgmentKind
+from app.domain.judgment_kinds import JudgmentKind, of_blind_pairs
 from app.domain.plan import RoundPlan
 from app.domain.states import RoundState
 from app.errors import Conflict, Invalid, NotFound
@@ -170,7 +170,9 @@ def decide(session: Session, judge: Judge, evaluation: Evaluation, *, actor_id: 
     if evaluation.state != RUNNING:
         raise Conflict(f"evaluation {evaluation.id} is {evaluation.state}; it is decided already")
     _check_active(judge)
-    judge_quality.check_alone(session, judge, JudgmentKind.PICK)
+    project = session.get_one(Project, evaluation.project_id)
+    kind = of_blind_pairs(JudgmentKind(project.judgment_kind))
+    judge_quality.check_alone(session, judge, kind)
     ids = _of_evaluation(session, judge, evaluation)
     if not ids and not _has_judged(session, judge, evaluation):
         raise Invalid(f"evaluation {evaluation.id} has no comparison to judge")
@@ -250,7 +252,7 @@ def check_plan(session: Session, project: Project, plan: RoundPlan) -> None:
     own = JudgmentKind(project.judgment_kind)
     for name, what, kind in (
         (plan.judge, "label the round", own),
-        (plan.evaluation.judge, "evaluate", JudgmentKind.PICK),
+        (plan.evaluation.judge, "evaluate", of_blind_pairs(own)),
     ):
         if not name:
             continue

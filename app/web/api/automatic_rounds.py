@@ -95,7 +95,7 @@ def pause(access: LeadAccess, body: AutomaticPauseIn) -> AutomaticOut:
 
 @router.post("/resume")
 def resume(access: LeadAccess) -> AutomaticOut:
-    """Go on after a pause, or after as many rounds in a row as are allowed."""
+    """Resume after a pause, or after as many rounds in a row as are allowed."""
     automatic_rounds.resume(access.session, access.project, actor_id=access.user.id)
     return _out(access)
 

@@ -97,7 +97,7 @@ def say(access: LeadAccess, chat_id: RowId, body: MessageIn) -> ChatOut:
 
 @router.post("/{chat_id}/again", status_code=202, responses=problems(429))
 def again(access: LeadAccess, chat_id: RowId) -> ChatOut:
-    """Generate the last replies anew."""
+    """Generate the last replies again."""
     chat = _chat(access, chat_id)
     chats.again(access.session, chat)
     return _out(access, chat)

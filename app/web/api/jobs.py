@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from app.db.keyset import ListOrder
 from app.domain.states import JobState
 from app.models import Job
 from app.services.jobs import jobs, shards
 from app.services.rounds import job_control
 from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess
-from app.web.row_ids import RowId
+from app.web.row_ids import RowId, RowIdIn
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=AddressedRoute)
 OF_PROJECT = "/projects/{slug}/jobs"
@@ -102,14 +103,15 @@ class WorkerShareOut:
         ]
 
 
-Before = Annotated[int | None, Query(description="Only jobs with a lower id.")]
+Before = Annotated[RowIdIn | None, Query(description="Only jobs with a lower id.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("/jobs")
 def all_jobs(access: AdminAccess, before: Before = None, limit: Limit = 50) -> list[JobOut]:
     """Return the jobs of all projects, newest first."""
-    return [JobOut.of(job) for job in jobs.page(access.session, before_id=before, limit=limit)]
+    listed = jobs.page(access.session, order=ListOrder(after=before), limit=limit)
+    return [JobOut.of(job) for job in listed.rows]
 
 
 @router.get("/jobs/{job_id}")
@@ -134,8 +136,9 @@ def act_on_any(access: AdminAccess, job_id: RowId, action: job_control.Action) -
 @router.get(OF_PROJECT)
 def of_project(access: LeadAccess, before: Before = None, limit: Limit = 50) -> list[JobOut]:
     """Return the jobs of the project, newest first."""
-    listed = jobs.page(access.session, project_id=access.project.id, before_id=before, limit=limit)
-    return [JobOut.of(job) for job in listed]
+    order, project_id = ListOrder(after=before), access.project.id
+    listed = jobs.page(access.session, project_id=project_id, order=order, limit=limit)
+    return [JobOut.of(job) for job in listed.rows]
 
 
 @router.get(f"{OF_PROJECT}/{{job_id}}")

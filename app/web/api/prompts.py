@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
+from app.db.keyset import ListOrder
 from app.domain.states import JobState
 from app.errors import Invalid
 from app.formats import charsets, column_mapping, registry
@@ -328,11 +329,13 @@ def list_prompts(
 ) -> PromptsOut:
     """Return prompts, newest first."""
     chosen = PromptFilter(split, search, source, category, tag)
-    page = prompt_search.page(access.session, access.project.id, chosen, before=before, limit=limit)
+    order = ListOrder(after=before)
+    page = prompt_search.page(access.session, access.project.id, chosen, order=order, limit=limit)
     counts = prompts.counts(access.session, access.project.id)
     rows = [_prompt_out(row.prompt, row.tags) for row in page.rows]
     unindexed = word_backlog.waiting(access.session, access.project.id)
-    return PromptsOut(prompts=rows, before=page.before, counts=counts, unindexed=unindexed)
+    following = page.next.after if page.next else None
+    return PromptsOut(prompts=rows, before=following, counts=counts, unindexed=unindexed)
 
 
 @router.get("/prompts/{prompt_id}")

@@ -354,7 +354,7 @@ def take_remedy(access: LeadAccess, number: RowId, gate: Gate, choice: RemedyCho
 def override(
     access: LeadAccess, number: RowId, gate: Gate, choice: Override | None = None
 ) -> RoundDetail:
-    """Let a round go on although a check has failed."""
+    """Let a round continue although a check has failed."""
     round_ = round_progress.get(access.session, access.project.id, number)
     note = choice.note if choice is not None else ""
     gate_decisions.override(access.session, round_, gate, note=note, actor_id=access.user.id)

@@ -1,5 +1,6 @@
 """Agreement: overall, over time and between labelers, and the quality of each labeler."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -29,6 +30,7 @@ from app.web.verdict_words import VerdictWords
 router = addresses.page_router()
 
 FEWEST_SHARED = 30
+HEAT_MOST = 16  # labelers, beyond which the heat map leaves out who is compared with nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,21 @@ class AgreementPage:
     free_text: str = FREE_TEXT
 
     @property
+    def contents(self) -> list[tuple[str, str]]:
+        """The sections that are shown, each by its id and title."""
+        has_orders, has_ratings = self.report.has_orders, bool(self.report.absolute.criteria)
+        sections = [
+            ("figures", "Figures", has_orders),
+            ("ratings", "Ratings", has_ratings),
+            ("levels", "Reference levels", has_orders),
+            ("over-time", "Over time", has_orders),
+            ("between", "Between labelers", has_orders),
+            ("groups", "By group", has_orders),
+            ("labelers", "Labelers", True),
+        ]
+        return [(name, title) for name, title, is_shown in sections if is_shown]
+
+    @property
     def has_two_alphas(self) -> bool:
         """Whether alpha depends visibly on what counts the same, as it may with unequal overlap."""
         overall = self.report.overall
@@ -122,10 +139,20 @@ class AgreementPage:
         return replace(chart, csv_url=self.points_url, file_name=self.file_name)
 
     @property
-    def names(self) -> list[str]:
+    def sharing(self) -> list[str]:
         """The labelers who share comparisons with others, in the order they joined."""
         names = {str(name) for pair in self.report.pairs for name in (pair.first, pair.second)}
         return sorted(names, key=lambda name: (len(name), name))
+
+    @property
+    def names(self) -> list[str]:
+        """Those in the heat map: of many labelers, only those who are compared with somebody."""
+        return in_heat_map(self.sharing, self.heat)
+
+    @property
+    def most_shared(self) -> int:
+        """The most comparisons that two labelers share."""
+        return max((pair.raw.n for pair in self.report.pairs), default=0)
 
     @property
     def heat(self) -> dict[tuple[str, str], HeatMapCell]:
@@ -205,6 +232,14 @@ def over_time(report: AgreementReport) -> Chart:
         x_name="Group",
         events=events,
     )
+
+
+def in_heat_map(sharing: Sequence[str], cells: Mapping[tuple[str, str], HeatMapCell]) -> list[str]:
+    """Return the labelers of the heat map, without those of many who are compared with nobody."""
+    if len(sharing) <= HEAT_MOST:
+        return list(sharing)
+    compared = {name for pair, cell in cells.items() if cell.share is not None for name in pair}
+    return [name for name in sharing if name in compared]
 
 
 def heat(report: AgreementReport) -> dict[tuple[str, str], HeatMapCell]:

@@ -1,14 +1,14 @@
 """The audit log, newest first, and whether its hash chain is intact."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from app.services.people import audit
 from app.services.people.audit import AuditEntry
-from app.web import addresses
+from app.web import addresses, list_orders
 from app.web.deps import AdminAccess
+from app.web.list_orders import Before, Direction, ListLinks, Sort
 from app.web.render import render
 
 router = addresses.page_router()
@@ -19,17 +19,22 @@ PAGE_SIZE = 100
 class AuditPage:
     """A page of events."""
 
-    entries: list[AuditEntry]
+    entries: tuple[AuditEntry, ...]
     broken_at: int | None
-    next_before: int | None
+    links: ListLinks
 
 
 @router.get("/audit")
 def show(
-    request: Request, access: AdminAccess, before: Annotated[int | None, Query()] = None
+    request: Request,
+    access: AdminAccess,
+    sort: Sort = "",
+    order: Direction = "",
+    before: Before = "",
 ) -> Response:
-    """Show the events, newest first."""
-    entries = audit.page(access.session, before_id=before, limit=PAGE_SIZE)
-    next_before = entries[-1].event.id if len(entries) == PAGE_SIZE else None
-    page = AuditPage(entries, audit.broken_at(access.session), next_before)
+    """Show the events, newest first unless asked otherwise."""
+    wanted = list_orders.read(sort, order, before, "")
+    listed = audit.page(access.session, order=wanted, limit=PAGE_SIZE)
+    links = ListLinks(wanted, listed.next, {})
+    page = AuditPage(listed.rows, audit.broken_at(access.session), links)
     return render(request, "audit/page.html", page)

@@ -137,7 +137,7 @@ def say(
 
 @router.post("/p/{slug}/chat/{chat_id}/again")
 def again(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
-    """Generate the last replies anew."""
+    """Generate the last replies again."""
     try:
         chats.again(access.session, _chat(access, chat_id))
     except AttuneError as error:

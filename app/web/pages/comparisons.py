@@ -1,11 +1,12 @@
 """Comparisons: searching them, one with its judgments, settling disputes, steering the queue."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from fastapi import Form, Query, Request, Response
 
+from app.db.keyset import BY_KEY, NEWEST_FIRST, ListOrder
 from app.domain.judgment_kinds import STRENGTH_NAMES, JudgmentKind
 from app.errors import AttuneError, FigurePending, Invalid
 from app.models import AiJudgment, AiOutcome, Assignment, Comparison, Judge, Membership, Purpose
@@ -21,19 +22,22 @@ from app.services.quality.comparison_search import (
 )
 from app.services.queue import steering
 from app.services.rounds import judging_flow, round_progress
-from app.web import addresses, ai_verdicts, page_words
+from app.web import addresses, ai_verdicts, list_orders, page_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
+from app.web.list_orders import NUMBER, Before, Direction, ListLinks, Sort
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
+LOW = "low"
+LOWEST_FIRST = ListOrder("agreement", is_ascending=True)
 STATES = {
     "": "All states",
     "open": "Needs judgments",
     "judged": "Complete",
-    "low": "Disputed, lowest agreement first",
+    LOW: "Disputed, lowest agreement first",
     "settled": "Settled",
     "flagged": "Flagged",
     "withdrawn": "Withdrawn",
@@ -45,6 +49,7 @@ class ComparisonsPage:
     """A page of comparisons, and the filter that selected them."""
 
     listed: comparison_search.ListedComparisons
+    links: ListLinks
     asked: ComparisonFilter
     states: dict[str, str]
     kind: JudgmentKind
@@ -102,19 +107,31 @@ def show(
     state: Annotated[str, Query()] = "",
     q: Annotated[str, Query()] = "",
     prompt: Annotated[int | Literal[""], Query()] = "",
-    before: Annotated[int | None, Query()] = None,
+    sort: Sort = "",
+    order: Direction = "",
+    before: Before = "",
 ) -> Response:
     """List comparisons."""
     known = state if state in STATES else ""
-    asked = ComparisonFilter(purpose or None, _number(round), known, q, _number(prompt), before)
+    wanted = _wanted(known, list_orders.read(sort, order, before, ""))
+    asked = ComparisonFilter(
+        purpose or None,
+        _number(round),
+        known,
+        q,
+        _number(prompt),
+        wanted.after,
+        wanted.is_ascending,
+    )
     listed = comparison_search.page(access.session, access.project.id, asked)
+    links = _links(asked, wanted, listed.after)
     kind, waiting = (
         access.project.judgment_kind,
         waiting_prompts.count(access.session, access.project),
     )
     unindexed = word_backlog.waiting(access.session, access.project.id)
     has_rounds = round_progress.has_any(access.session, access.project.id)
-    page = ComparisonsPage(listed, asked, STATES, kind, waiting, unindexed, has_rounds)
+    page = ComparisonsPage(listed, links, asked, STATES, kind, waiting, unindexed, has_rounds)
     return render(request, "comparisons/page.html", page)
 
 
@@ -130,6 +147,28 @@ def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500
     return redirect(
         request, addresses.path("comparisons.show", slug=access.project.slug), notice=notice
     )
+
+
+def _wanted(state: str, order: ListOrder) -> ListOrder:
+    """Return the order of the list, which disputed comparisons have of their own."""
+    if state == LOW:
+        return replace(LOWEST_FIRST, after=order.after)
+    if order.column != BY_KEY:
+        raise Invalid(f"comparisons cannot be sorted by {order.column!r}, only by {NUMBER}")
+    return order
+
+
+def _links(asked: ComparisonFilter, order: ListOrder, after: int | None) -> ListLinks:
+    filters = {
+        "q": asked.search,
+        "state": asked.state,
+        "purpose": str(asked.purpose or ""),
+        "round": str(asked.round_number or ""),
+        "prompt": str(asked.prompt_id or ""),
+    }
+    following = replace(order, after=after) if after is not None else None
+    default = LOWEST_FIRST if asked.state == LOW else NEWEST_FIRST
+    return ListLinks(order, following, filters, default)
 
 
 def _left_out(count: int) -> str:

@@ -53,6 +53,13 @@ JUDGED_BY: Mapping[str, str] = {
 TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
+FOLDED = (
+    *("min_agreement_percent", "instruction", "rounds", "since", "license", "judged_by"),
+    *("category", "tag", "include_adjudicated"),
+)
+"""The options that the form folds away, unless one of them is set."""
+
+
 class ExportForm(BaseModel):
     """The format and options of an export, with the defaults of `ExportOptions`."""
 
@@ -146,6 +153,12 @@ class ExportsPage:
     def titles(self) -> Mapping[str, str]:
         """The titles of all formats, whether or not they are on offer."""
         return export_rows.TITLES
+
+    @property
+    def has_more_options(self) -> bool:
+        """Whether an option is set that the form folds away."""
+        usual = ExportForm()
+        return any(getattr(self.form, name) != getattr(usual, name) for name in FOLDED)
 
     @property
     def is_busy(self) -> bool:

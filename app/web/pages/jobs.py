@@ -12,6 +12,7 @@ from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.db.keyset import ListOrder
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.models import Job, JobAttempt, Project, WorkerHeartbeat
 from app.queue import QUEUES
@@ -20,8 +21,9 @@ from app.services.jobs.shards import WorkerShare
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.rounds import job_control
-from app.web import addresses
+from app.web import addresses, list_orders
 from app.web.deps import AdminAccess, LeadAccess
+from app.web.list_orders import Before, Direction, ListLinks, Sort, Value
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
 
@@ -78,7 +80,7 @@ class JobsPage:
     workers: list[WorkerRow]
     state: str
     states: list[str]
-    next_before: int | None
+    links: ListLinks
     url: str
 
     def serving(self, queue: str) -> int:
@@ -136,10 +138,14 @@ def show(
     request: Request,
     access: AdminAccess,
     state: Annotated[str, Query()] = "",
-    before: Annotated[int | None, Query()] = None,
+    sort: Sort = "",
+    order: Direction = "",
+    before: Before = "",
+    value: Value = "",
 ) -> Response:
     """List the jobs, the queues and the workers."""
-    return render(request, "jobs/page.html", _list(request, access.session, state, before))
+    wanted = list_orders.read(sort, order, before, value)
+    return render(request, "jobs/page.html", _list(request, access.session, state, wanted))
 
 
 @router.get("/jobs/live")
@@ -147,10 +153,14 @@ def live(
     request: Request,
     access: AdminAccess,
     state: Annotated[str, Query()] = "",
-    before: Annotated[int | None, Query()] = None,
+    sort: Sort = "",
+    order: Direction = "",
+    before: Before = "",
+    value: Value = "",
 ) -> Response:
     """Return the part of the list that changes."""
-    page = _list(request, access.session, state, before)
+    wanted = list_orders.read(sort, order, before, value)
+    page = _list(request, access.session, state, wanted)
     return render(request, "jobs/_list.html", page, fragment=True)
 
 
@@ -204,12 +214,12 @@ def act_in_project(
     return redirect(request, url, notice=NOTICES[action].format(id=job_id))
 
 
-def _list(request: Request, session: Session, state: str, before: int | None) -> JobsPage:
+def _list(request: Request, session: Session, state: str, order: ListOrder) -> JobsPage:
     moment = now(session)
     known = [str(known_state) for known_state in JobState]
     wanted = [state] if state in known else []
-    listed = jobs.page(session, states=wanted, before_id=before, limit=PAGE_SIZE)
-    names = _project_names(session, listed)
+    listed = jobs.page(session, states=wanted, order=order, limit=PAGE_SIZE)
+    names = _project_names(session, listed.rows)
     seen = [
         WorkerRow(
             worker,
@@ -219,12 +229,12 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
         for worker in workers.listed(session)
     ]
     return JobsPage(
-        rows=_rows(session, listed, names, moment),
+        rows=_rows(session, listed.rows, names, moment),
         queues=workers.queue_figures(session, QUEUES),
         workers=seen,
         state=state,
         states=known,
-        next_before=listed[-1].id if len(listed) == PAGE_SIZE else None,
+        links=ListLinks(order, listed.next, {"state": state}),
         url=f"{addresses.path('jobs.live')}?{request.url.query}",
     )
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Form, Query, Request, Response
 
+from app.db.keyset import ListOrder
 from app.errors import AttuneError
 from app.models import Invitation, Project, Role, User
 from app.services.people import (
@@ -15,8 +16,9 @@ from app.services.people import (
     second_factors,
 )
 from app.services.project import projects
-from app.web import addresses, auth, transport
+from app.web import addresses, auth, list_orders, transport
 from app.web.deps import Access, AdminAccess, Anyone, DbSession
+from app.web.list_orders import Before, Direction, ListLinks, Sort, Value
 from app.web.pages import sign_in
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
@@ -29,6 +31,7 @@ class PeoplePage:
     """The accounts, the open invitations, and the forms to add people."""
 
     users: list[User]
+    links: ListLinks
     projects: list[Project]
     invitations: list[Invitation]
     with_second_factor: frozenset[int]
@@ -58,9 +61,18 @@ class InvitationPage:
 
 
 @router.get("/people")
-def show(request: Request, access: AdminAccess, q: Annotated[str, Query()] = "") -> Response:
+def show(
+    request: Request,
+    access: AdminAccess,
+    q: Annotated[str, Query()] = "",
+    sort: Sort = "name",
+    order: Direction = "",
+    before: Before = "",
+    value: Value = "",
+) -> Response:
     """List the accounts."""
-    return render(request, "people/page.html", _page(access, search=q))
+    wanted = list_orders.read(sort, order, before, value)
+    return render(request, "people/page.html", _page(access, search=q, order=wanted))
 
 
 @router.post("/people/{user_id}/active")
@@ -190,12 +202,20 @@ def create(
     return redirect(request, addresses.path("people.show"), notice=f"{user.name} can now sign in.")
 
 
-def _page(access: Access, *, search: str = "", link: str = "", error: str = "") -> PeoplePage:
+def _page(
+    access: Access,
+    *,
+    search: str = "",
+    order: ListOrder = accounts.BY_NAME,
+    link: str = "",
+    error: str = "",
+) -> PeoplePage:
     listed = [project for project, _ in projects.of_user(access.session, access.user)]
-    users = accounts.users(access.session, search=search)
+    users = accounts.page(access.session, search=search, order=order)
     pending = invitations.still_open(access.session)
     guarded = second_factors.users_with(access.session)
-    return PeoplePage(users, listed, pending, guarded, search, link, error)
+    links = ListLinks(order, users.next, {"q": search}, accounts.BY_NAME)
+    return PeoplePage(users.rows, links, listed, pending, guarded, search, link, error)
 
 
 def _landing(session: DbSession, invitation: Invitation) -> str:

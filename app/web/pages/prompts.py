@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
+from app.db.keyset import NEWEST_FIRST, ListOrder
 from app.errors import AttuneError
 from app.formats import charsets, column_mapping, registry
 from app.formats.preview import FilePreview
@@ -17,11 +18,12 @@ from app.services.datasets.import_jobs import ImportStatus
 from app.services.project import prompt_labels, prompt_search, prompts, word_backlog
 from app.services.project.prompt_labels import LabelAction
 from app.services.project.prompt_search import ListedPrompts, PromptFilter
-from app.web import addresses
+from app.web import addresses, list_orders
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.guarded_route import takes_file
+from app.web.list_orders import ListLinks
 from app.web.render import redirect, render
-from app.web.row_ids import RowId
+from app.web.row_ids import RowId, RowIdIn
 
 router = addresses.page_router()
 
@@ -49,6 +51,7 @@ class PromptsPage:
     """A page of prompts with its filters, and the form to import files."""
 
     listed: ListedPrompts
+    links: ListLinks
     selected: int
     counts: dict[Split, int]
     demonstrations: int
@@ -134,15 +137,22 @@ class LabelForm(PromptQuery):
 
 
 class PromptsQuery(PromptQuery):
-    """The filters, and the prompt below which the page starts."""
+    """The filters, the order, and the prompt that the page before ended with."""
 
-    before: Annotated[int | Literal[""], Field(union_mode="left_to_right")] = ""
+    sort: str = ""
+    order: Literal["", "asc", "desc"] = ""
+    before: Annotated[RowIdIn | Literal[""], Field(union_mode="left_to_right")] = ""
+    value: str = ""
+
+    def list_order(self) -> ListOrder:
+        """Return the order, and where the page starts."""
+        return list_orders.read(self.sort, self.order, self.before, self.value)
 
 
 @router.get("/p/{slug}/prompts")
 def show(request: Request, access: LeadAccess, query: Annotated[PromptsQuery, Query()]) -> Response:
-    """List the prompts, newest first."""
-    page = _page(access, query.filter(), before=query.before or None)
+    """List the prompts, newest first unless asked otherwise."""
+    page = _page(access, query.filter(), order=query.list_order())
     return render(request, "prompts/page.html", page)
 
 
@@ -292,15 +302,17 @@ def _page(
     access: ProjectAccess,
     chosen: PromptFilter | None = None,
     *,
-    before: int | None = None,
+    order: ListOrder = NEWEST_FIRST,
     error: str = "",
 ) -> PromptsPage:
     session, project_id = access.session, access.project.id
     chosen = chosen or PromptFilter()
     counts = prompts.counts(session, project_id)
     is_filtered = bool(chosen.to_json())
+    listed = prompt_search.page(session, project_id, chosen, order=order)
     return PromptsPage(
-        prompt_search.page(session, project_id, chosen, before=before),
+        listed,
+        ListLinks(order, listed.next, _query_of(chosen)),
         prompt_search.count(session, project_id, chosen) if is_filtered else sum(counts.values()),
         counts,
         demonstrations.count(session, project_id),

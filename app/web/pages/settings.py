@@ -7,6 +7,7 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
 from app.domain.goals import Goal
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.splits import Shares
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Criterion, Project
@@ -77,6 +78,43 @@ class SettingsPage:
     automatic: str  # what the next automatic round waits for
     pass_mark: str  # what it does, or would do
     error: str = ""
+
+    @property
+    def has_criteria(self) -> bool:
+        """Whether the criteria of ratings are shown: labelers rate, or there are some already."""
+        return self.project.judgment_kind == JudgmentKind.RATE or bool(self.criteria)
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        """The sections that are shown, each by its id and title."""
+        trains = self.project.trains
+        labeling = "Labeling is paused" if self.project.is_paused else "Labeling is open"
+        sections = [
+            ("project", "Project", True),
+            ("base", "Base model", trains and self.base is not None),
+            ("criteria", "Criteria", self.has_criteria),
+            ("queue", "Mixed into the queue", True),
+            ("splits", "Prompt splits", True),
+            ("labeling", labeling, True),
+            ("automatic", "Automatic rounds", trains),
+        ]
+        return [(name, title) for name, title, is_shown in sections if is_shown]
+
+    @property
+    def evaluation_note(self) -> str:
+        """Whether labelers can tell an evaluation from the project's other comparisons."""
+        kind = self.project.judgment_kind
+        if kind == JudgmentKind.RANK and self.project.k > 2:
+            return (
+                "They look like any other ranking of two responses; the others have up to "
+                f"{self.project.k}. Labelers cannot tell which policy wrote which response."
+            )
+        if kind in (JudgmentKind.PICK, JudgmentKind.RANK):
+            return "They look like any other comparison."
+        return (
+            "Labelers pick the better of two responses in them, so they can tell an evaluation "
+            "from this project’s other comparisons, but not which policy wrote which response."
+        )
 
     @property
     def live_url(self) -> str:

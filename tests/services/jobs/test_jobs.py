@@ -140,10 +140,11 @@ def test_pages_go_down_from_the_newest(database: Database) -> None:
     made = [enqueue(database, kind=kind) for kind in ("sft", "reward", "policy")]
     with database.reader() as session:
         first = jobs.page(session, limit=2)
-        rest = jobs.page(session, limit=2, before_id=first[-1].id)
+        assert first.next is not None
+        rest = jobs.page(session, limit=2, order=first.next)
         none = jobs.page(session, states=[JobState.FAILED])
-    assert [job.id for job in first + rest] == made[::-1]
-    assert none == []
+    assert [job.id for job in first.rows + rest.rows] == made[::-1]
+    assert none.rows == []
 
 
 def claim_new(database: Database) -> job_leases.ClaimedJob:

@@ -159,7 +159,7 @@ def test_helpers_are_asked_for_once_and_listed_with_what_they_help(
     assert [helper.id for helper in first] == [helper.id for helper in again]
     assert {helper.priority for helper in first} == {-1}
     with any_database.reader() as session:
-        assert [row.id for row in jobs.page(session)] == [job.job_id]
+        assert [row.id for row in jobs.page(session).rows] == [job.job_id]
         (figures,) = workers.queue_figures(session, ["gpu"])
     assert (figures.waiting, figures.running, figures.oldest_waiting_s) == (0, 1, 0.0)
 

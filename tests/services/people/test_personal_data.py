@@ -119,7 +119,7 @@ def test_erasing_removes_who_it_was_and_keeps_what_was_said(
         assert [row.comment for id, row in judgments.items() if id != ada] != [""]
         assert session.scalar(select(Membership.pseudonym).where(Membership.user_id == ada))
         assert audit.broken_at(session) is None
-        assert audit.page(session)[0].event.action == "user.erase"
+        assert audit.page(session).rows[0].event.action == "user.erase"
     with any_database.transaction() as session:
         before = {"email": "ada@example.org", "password": PASSWORD, "address": "here"}
         assert sign_ins.with_password(session, **before) is None

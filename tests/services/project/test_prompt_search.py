@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.db.keyset import NEWEST_FIRST, ListOrder
 from app.models import Project, Prompt
 from app.services.project import prompt_labels, prompt_search, prompts
 from app.services.project.prompt_search import NO_CATEGORY, PromptFilter, page
@@ -45,13 +46,11 @@ def test_pages_meet_without_gap_or_overlap(session: Session) -> None:
     project, _ = make_project(session)
     prompts.add(session, project, [asked(f"Question {n}") for n in range(7)])
     seen: list[int] = []
-    before: int | None = None
-    while True:
-        found = page(session, project.id, before=before, limit=3)
+    order: ListOrder | None = NEWEST_FIRST
+    while order is not None:
+        found = page(session, project.id, order=order, limit=3)
         seen += [row.prompt.id for row in found.rows]
-        if found.before is None:
-            break
-        before = found.before
+        order = found.next
     assert len(seen) == len(set(seen)) == 7
 
 

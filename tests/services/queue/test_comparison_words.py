@@ -34,13 +34,15 @@ def test_each_way_finds_the_same_in_pages(
             Comparison.project_id == project.id
         )
 
-        def find(search: str, before: int | None = None) -> list[int]:
-            rows = SearchedRows(Comparison.id, query, before)
+        def find(search: str, after: int | None = None, *, oldest: bool = False) -> list[int]:
+            rows = SearchedRows(Comparison.id, query, after, oldest)
             terms = search_words.parse(search)
             return comparison_words.newest(session, project.id, rows, terms, limit=2)
 
         assert find("refund") == [ids[3], ids[1]]
-        assert find("refund", before=ids[1]) == [ids[0]]
+        assert find("refund", after=ids[1]) == [ids[0]]
+        assert find("refund", oldest=True) == ids[:2]
+        assert find("refund", after=ids[1], oldest=True) == [ids[3]]
         assert find("question") == [ids[3], ids[2]]  # in the prompts
         assert find("question refund") == []  # one text must contain all words
         assert find("nowhere") == find("*") == []

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 import pytest
@@ -6,7 +6,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.judgment_kinds import PickBody
+from app.domain.judgment_kinds import (
+    JudgmentBody,
+    JudgmentKind,
+    PickBody,
+    RankBody,
+    of_blind_pairs,
+)
 from app.domain.plan import RoundPlan
 from app.models import (
     Checkpoint,
@@ -28,6 +34,17 @@ from tests.services import sample
 
 _numbers = count()
 Verdicts = Sequence[str]  # "new", "old", "tie" or "bad", by labeler
+
+
+def _rank_body(side: str | None, both_bad: bool) -> RankBody:
+    ranks = {"a": (1, 2), "b": (2, 1), "tie": (1, 1)}
+    return RankBody(None if side is None else ranks[side], both_bad)
+
+
+BODIES: Mapping[str, Callable[[str | None, bool], JudgmentBody]] = {
+    JudgmentKind.PICK: lambda side, both_bad: PickBody(side, both_bad=both_bad),
+    JudgmentKind.RANK: _rank_body,
+}
 
 
 @pytest.fixture
@@ -82,6 +99,7 @@ def ask(
         purpose=Purpose.EVALUATION,
         evaluation_id=running.id,
         overlap=len(verdicts),
+        kind=of_blind_pairs(JudgmentKind(project.judgment_kind)),
     )
     place = session.scalars(
         select(ComparisonCompletion.position).where(
@@ -93,14 +111,21 @@ def ask(
     for labeler, verdict in zip(labelers, verdicts, strict=False):
         assignment = slot_leases.claim(session, sample.SECRET, project, labeler)
         assert assignment is not None
-        body = PickBody(letters.get(verdict), both_bad=verdict == "bad")
+        side, both_bad = letters.get(verdict), verdict == "bad"
+        body = BODIES[comparison.kind](side, both_bad)
         labeling.submit(session, project, labeler, sample.submission(assignment, body=body))
     return new_id, old_id
 
 
+@pytest.mark.parametrize("kind", [JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE])
 def test_votes_count_for_the_policy_that_wrote_the_completion(
-    session: Session, project: Project, running: Evaluation, labelers: list[int]
+    session: Session,
+    project: Project,
+    running: Evaluation,
+    labelers: list[int],
+    kind: JudgmentKind,
 ) -> None:
+    project.judgment_kind = kind
     for verdict in ("new", "new", "new", "old", "tie", "bad"):
         ask(session, project, running, labelers, [verdict])
     results = evaluations.results(session, running)
@@ -112,6 +137,8 @@ def test_votes_count_for_the_policy_that_wrote_the_completion(
     assert results.high is not None
     assert 0 <= results.low < 0.7 < results.high <= 1
     assert results.prompts == 6
+    asked = set(session.scalars(select(Comparison.kind)))
+    assert asked == {JudgmentKind.RANK if kind == JudgmentKind.RANK else JudgmentKind.PICK}
 
 
 def test_prompts_weigh_equally_however_often_they_were_judged(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain.judgment_kinds import JudgmentKind
+from app.domain.judgment_kinds import JudgmentKind, RankBody
 from app.domain.plan import PolicyPlan, RoundPlan
 from app.domain.states import AssignmentState, RoundState
 from app.errors import Invalid
@@ -23,7 +23,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services.datasets import comparison_requests
+from app.services.datasets import comparison_requests, implied_rankings
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.judging import queue_progress
 from app.services.queue import slot_leases
@@ -61,7 +61,10 @@ def training(session: Session, project: Project) -> Round:
 def _judge_all(session: Session, project: Project) -> int:
     count = 0
     while (assignment := _claim(session, project)) is not None:
-        judging_flow.submit(session, project, assignment.labeler_id, sample.submission(assignment))
+        kind = session.get_one(Comparison, assignment.comparison_id).kind
+        body = RankBody((1, 2)) if kind == JudgmentKind.RANK else None
+        submission = sample.submission(assignment, body)
+        judging_flow.submit(session, project, assignment.labeler_id, submission)
         count += 1
     return count
 
@@ -93,11 +96,13 @@ def _reference() -> FreshResponse:
     return FreshResponse("old", (2,), True, -2.0)
 
 
+@pytest.mark.parametrize("kind", [JudgmentKind.PICK, JudgmentKind.RANK])
 def test_pairs_are_asked_once_judged_first_and_counted_by_step(
-    session: Session, project: Project, training: Round
+    session: Session, project: Project, training: Round, kind: JudgmentKind
 ) -> None:
+    project.judgment_kind = kind
     asked = ask(session, training)
-    assert len(asked) == 2
+    assert [comparison.kind for comparison in asked] == [kind, kind]
     assert queue_progress.state(session, project, _labeler(session, project)).open == 2
     first = _claim(session, project)
     assert first is not None
@@ -118,8 +123,8 @@ def _labeler(session: Session, project: Project) -> int:
 
 
 def _share_of_policy(session: Session, comparison_id: int) -> float:
-    preferred = session.scalars(
-        select(Judgment.preferred).where(Judgment.comparison_id == comparison_id)
+    judgment = session.scalars(
+        select(Judgment).where(Judgment.comparison_id == comparison_id)
     ).one()
     policy_id = session.get_one(FreshComparison, comparison_id).policy_completion_id
     position = session.scalars(
@@ -128,8 +133,10 @@ def _share_of_policy(session: Session, comparison_id: int) -> float:
             ComparisonCompletion.completion_id == policy_id,
         )
     ).one()
-    assert preferred in {"a", "b"}
-    return float("ab"[position] == preferred)
+    ranking = implied_rankings.ranking_of(judgment)
+    assert ranking is not None
+    assert len(ranking.first) == 1, "no tie"
+    return float(position in ranking.first)
 
 
 def test_what_is_unanswered_after_the_training_is_withdrawn_and_still_accepted(

@@ -260,7 +260,7 @@ def test_a_busy_server_returns_the_job_to_the_queue_and_the_key_comes_from_the_e
     judge_run.run(context)
     assert served.keys == {"Bearer s3cret"}
     with database.reader() as session:
-        kept = [job.result for job in jobs.page(session)]
+        kept = [job.result for job in jobs.page(session).rows]
         kept += [event.details for event in session.scalars(select(AuditEvent))]
         kept += [judge.setup for judge in session.scalars(select(Judge))]
     assert "s3cret" not in repr(kept)
