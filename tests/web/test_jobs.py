@@ -160,6 +160,7 @@ def test_health_answers_anybody(client: TestClient, database: Database) -> None:
     assert 'attune_jobs_waiting{queue="gpu"} 1' in lines
     assert 'attune_jobs{state="queued"} 1' in lines
     assert "attune_fenced_writes 0" in lines
+    assert "# TYPE attune_job_deaths counter" in lines
 
 
 def test_a_dead_broker_degrades_but_is_ready(

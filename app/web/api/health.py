@@ -79,7 +79,7 @@ def ready(request: Request, response: Response) -> Readiness:
 
 @router.get("/metrics", response_class=Response, responses=files(PROMETHEUS) | problems(503))
 def metrics(database: Annotated[Database, Depends(_database)]) -> Response:
-    """Return gauges in the Prometheus text format."""
+    """Return gauges and counters in the Prometheus text format."""
     with database.reader() as session:
         text = "\n".join(_gauges(session)) + "\n"
     return Response(text, media_type=PROMETHEUS)
@@ -154,14 +154,10 @@ def _gauges(session: Session) -> Iterator[str]:
     )
     moment = now(session)
     alive_workers = sum(workers.is_alive(row, moment) for row in workers.listed(session))
+    for name, text, value in _counters(totals):
+        yield from _head(name, text, "counter")
+        yield f"{name} {value}"
     plain = [
-        (
-            "attune_fenced_writes",
-            "Writes rejected for an expired lease.",
-            totals.fenced_writes,
-        ),
-        ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
-        ("attune_job_deaths", "Job processes that were killed.", totals.deaths),
         ("attune_workers_alive", "Workers with a recent heartbeat.", alive_workers),
         ("attune_open_slots", "Judgments still wanted.", queue_progress.count_open_slots(session)),
     ]
@@ -170,6 +166,15 @@ def _gauges(session: Session) -> Iterator[str]:
         yield f"{name} {value}"
 
 
-def _head(name: str, text: str) -> Iterator[str]:
+def _counters(totals: workers.JobTotals) -> list[tuple[str, str, int]]:
+    """Return what never falls, except when a backup is restored."""
+    return [
+        ("attune_fenced_writes", "Writes rejected for an expired lease.", totals.fenced_writes),
+        ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
+        ("attune_job_deaths", "Job processes that were killed or lost.", totals.deaths),
+    ]
+
+
+def _head(name: str, text: str, kind: str = "gauge") -> Iterator[str]:
     yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} gauge"
+    yield f"# TYPE {name} {kind}"
