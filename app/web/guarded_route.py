@@ -183,12 +183,12 @@ def walk(routes: Sequence[BaseRoute]) -> Iterator[GuardedRoute]:
 
 
 def methods_at(request: Request) -> set[str]:
-    """Return the methods of all guarded routes at the address of a request."""
+    """Return the methods that are answered at the address of a request: HEAD where GET is."""
     found: set[str] = set()
     for route in walk(request.app.routes):
         if route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
-    return found
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def takes_any_media(route: APIRoute) -> bool:

@@ -115,8 +115,8 @@ def test_a_body_of_another_type_is_named(lead: TestClient) -> None:
 
 def test_a_wrong_method_is_told_all_the_right_ones(lead: TestClient) -> None:
     for path, methods in (
-        (API, "GET, PATCH"),
-        ("/sign-in", "GET, POST"),
+        (API, "GET, HEAD, PATCH"),
+        ("/sign-in", "GET, HEAD, POST"),
         (f"{API}/assignments", "POST"),
         ("/static/base/base.css", "GET, HEAD"),
     ):
