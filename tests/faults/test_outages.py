@@ -136,6 +136,7 @@ def test_a_job_whose_rows_the_database_does_not_take_is_tried_again(
         until_progress(postgres, job_id, 1)
         with closed(postgres):
             time.sleep(0.5)  # the next row is stored meanwhile
+        postgres.dispose()  # this process has lost its connections, too
         until(lambda: read(postgres, job_id).state != JobState.RUNNING, "the end of the attempt")
         job = read(postgres, job_id)
     assert (job.state, job.attempts) == (JobState.QUEUED, 1), job.error

@@ -42,7 +42,11 @@ class BackupAge:
     def __str__(self) -> str:
         """Return it in a sentence, with the limit if it is exceeded."""
         age = _span(self.age_s)
-        said = f"the newest is {age} old" if self.is_taken else f"none in the first {age}"
+        said = (
+            f"the newest is {age} old"
+            if self.is_taken
+            else f"none yet; the installation is {age} old"
+        )
         if not self.is_old:
             return said
         return f"{said}, and ATTUNE_BACKUP_MAX_AGE_H is {self.most_h}: run attune backup"

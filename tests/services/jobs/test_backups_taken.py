@@ -42,8 +42,8 @@ def test_the_age_is_that_of_the_newest_backup_or_of_the_installation(sqlite_url:
         (BackupAge(50 * 60, True, 48), False, "the newest is 50 minutes old"),
         (BackupAge(47 * HOUR, True, 48), False, "the newest is 47 hours old"),
         (BackupAge(49 * HOUR, True, 48), True, "the newest is 2 days old, and"),
-        (BackupAge(49 * HOUR, False, 48), True, "none in the first 2 days, and"),
-        (BackupAge(9999 * HOUR, False, 0), False, "none in the first 416 days"),
+        (BackupAge(49 * HOUR, False, 48), True, "none yet; the installation is 2 days old, and"),
+        (BackupAge(9999 * HOUR, False, 0), False, "none yet; the installation is 416 days old"),
     ],
 )
 def test_a_warning_names_the_limit_and_what_to_do(age: BackupAge, is_old: bool, said: str) -> None:
