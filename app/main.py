@@ -22,6 +22,7 @@ from app.errors import Unavailable
 from app.settings import Settings
 from app.web import errors, openapi
 from app.web.compression import CompressionMiddleware
+from app.web.head_requests import HeadMiddleware
 from app.web.render import STATIC
 from app.web.security import SecurityMiddleware
 
@@ -73,6 +74,7 @@ def create_app(
         max_body_bytes=settings.max_upload_mib * 2**20,
         on_error=errors.on_error,
     )
+    application.add_middleware(HeadMiddleware)
     return application
 
 

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         None, description="Bearer token sent to those endpoints."
     )
     reward_endpoint_key_file: Path | None = Field(None, description="File with that token.")
+    backup_max_age_h: int = Field(
+        48, ge=0, description="Hours after which a backup is too old; 0 for no warning."
+    )
     job_processes: int = Field(
         1, ge=1, le=64, description="Processes of a training job on a worker, one per GPU."
     )

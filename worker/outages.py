@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError, TimeoutError
 _SQLITE_OUTAGES: Final = ("locked", "busy", "unable to open", "disk i/o", "is full", "readonly")
 
 
-def is_outage(error: Exception) -> bool:
+def is_outage(error: BaseException) -> bool:
     """Whether the database is temporarily unreachable, rather than the statement faulty.
 
     SQLite reports a missing table under the same class as a locked file; only the messages differ.

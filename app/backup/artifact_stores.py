@@ -163,10 +163,19 @@ class RemoteStore:
                 fetch(file, opened)
 
     def move_aside(self, uri: str, stamp: str) -> None:
-        """Move the objects below a key."""
+        """Move the objects below a key, the manifest last.
+
+        fsspec's own `mv` also copies what stands for a folder, which S3 does not have.
+        """
         files, base = self._reach()
-        if files.exists(f"{base}/{uri}"):
-            files.mv(f"{base}/{uri}", f"{base}/{uri}.before-{stamp}", recursive=True)
+        source = f"{base}/{uri}"
+        files.invalidate_cache(source)  # another process may have written since
+        own = (path for path in files.find(source) if path.startswith(f"{source}/"))
+        found = sorted(own, key=lambda path: path.endswith(f"/{_MANIFEST}"))
+        for path in found:
+            files.cp_file(path, f"{source}.before-{stamp}{path.removeprefix(source)}")
+        for path in reversed(found):  # without its manifest it is no artifact
+            files.rm_file(path)
 
     def _reach(self) -> tuple[Any, str]:
         import fsspec  # noqa: PLC0415 - installed only where an object store is used

@@ -29,6 +29,7 @@ from app.backup.installations import Installation
 from app.backup.restores import RestoreDone, RestoreRequest
 from app.cli.console import emit, err, say
 from app.errors import Invalid, Unavailable
+from app.services.jobs import backups_taken
 from app.settings import Settings, load
 
 KeyFile = Annotated[
@@ -91,9 +92,12 @@ def backup(
         key=_key(path.parent if shares else None, passphrase_file, key_file, new_key_file),
         keep=keep,
     )
+    installation = installation_of(settings)
     with showing() as progress:
-        done = backups.make(installation_of(settings), request, progress)
+        done = backups.make(installation, request, progress)
     _tell(done, request)
+    if not done.manifest.damaged:
+        _note(installation, request)
     if done.manifest.damaged:
         raise typer.Exit(1)
 
@@ -268,6 +272,24 @@ def _facts(manifest: BackupManifest) -> dict[str, object]:
         "secret": manifest.has_secret,
         "sha256": manifest.sha256,
     }
+
+
+def _note(installation: Installation, request: BackupRequest) -> None:
+    """Let the installation know of its backup; the backup is whole also if that fails."""
+    try:
+        with installation.database() as database, database.transaction() as session:
+            backups_taken.note(
+                session,
+                taken_at=request.taken_at,
+                name=request.path.name,
+                has_artifacts=request.has_artifacts,
+            )
+    except Unavailable as error:
+        err.print(
+            f"! the backup is whole, but its time could not be noted, so warnings of an old backup "
+            f"go on: {error}",
+            markup=False,
+        )
 
 
 def _tell(done: BackupDone, request: BackupRequest) -> None:

@@ -20,6 +20,7 @@ from app.db import Database, schema
 from app.domain.judges import servers
 from app.domain.single_sign_on import SingleSignOn
 from app.errors import AttuneError
+from app.services.jobs import backups_taken
 from app.services.people import second_factors
 from app.settings import DATABASE_FILE, FROM_FILES, Settings
 from app.web import transport
@@ -141,6 +142,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         yield from _tables(database.engine, settings)
         yield from _second_factors(database, settings)
+        yield from _backup(database, settings)
     except SQLAlchemyError as error:
         yield Finding("database", "fail", f"not responding: {_line(error)}")
     finally:
@@ -281,6 +283,15 @@ def _second_factors(database: Database, settings: Settings) -> Iterator[Finding]
             f"the codes of {people} cannot be checked, because the secret has changed: set the old "
             "ATTUNE_SECRET_KEY, or run attune user reset-two-factor for them",
         )
+
+
+def _backup(database: Database, settings: Settings) -> Iterator[Finding]:
+    try:
+        with database.reader() as session:
+            newest = backups_taken.age(session, settings.backup_max_age_h)
+    except SQLAlchemyError:
+        return  # reported by the check of the database
+    yield Finding("backup", "warn" if newest.is_old else "ok", str(newest))
 
 
 def _port(settings: Settings) -> Iterator[Finding]:

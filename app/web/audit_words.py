@@ -13,6 +13,7 @@ _WHOLE: Final[Mapping[str, str]] = {
     "identity.connect": "Sign-in by a provider connected",
     "identity.disconnect": "Sign-in by a provider disconnected",
     "import.labelers": "Labelers of an imported file assigned",
+    "installation.backup": "Installation backed up",
     "installation.restore": "Installation restored from a backup",
     "labeler_weights.take_back": "Labeler weights withdrawn",
     "labeler_weights.use": "Labeler weights put to use",

@@ -5,7 +5,7 @@ Browsers get a page that says what to do; scripts get problem+json (RFC 9457).
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import structlog
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app import errors, full_disk
-from app.web import addresses, deps, error_help, guarded_route
+from app.web import addresses, deps, error_help, guarded_route, large_numbers
 from app.web.error_help import ErrorHelp
 from app.web.render import render
 
@@ -182,10 +182,17 @@ def _on_validation_error(request: Request, error: Exception) -> Response:
         if wants_html(request):
             lines.append(_in_words(place, problem["type"], problem["msg"]))
             continue
-        value = problem.get("input")
-        given = f", not {value}" if isinstance(value, int) else ""
-        lines.append(f"{place}: {problem['msg']}{given}")
+        lines.append(f"{place}: {problem['msg']}{_given(problem)}")
     return respond(request, 422, "; ".join(lines), places[0] if places else None)
+
+
+def _given(problem: dict[str, Any]) -> str:
+    """Return the number that was refused; an address has it as a text."""
+    value = problem.get("input")
+    is_bound = problem["type"].startswith(("less_than", "greater_than"))
+    if isinstance(value, int) or (isinstance(value, str) and is_bound):
+        return f", not {large_numbers.shown(str(value))}"
+    return ""
 
 
 _FAULTS = {
@@ -257,6 +264,9 @@ def _on_unstorable_value(request: Request, error: Exception) -> Response:
     log.warning(
         "value refused by the database", path=request.url.path, error=str(error).partition("\n")[0]
     )
+    large = large_numbers.find(request)
+    if large:
+        return respond(request, 422, "; ".join(str(number) for number in large), large[0].place)
     return respond(request, 422, "a value in this request is too large or cannot be stored")
 
 

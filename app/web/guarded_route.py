@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from app.errors import Invalid
-from app.web import deps, json_bodies, security
+from app.web import deps, json_bodies, large_numbers, security
 
 BODY_MOST: Final = 2**20
 PUBLIC_MOST: Final = 2**16
@@ -114,6 +114,7 @@ class BoundedRequest(Request):
         """Return the value of the body, parsed once."""
         if not hasattr(self, "_json"):
             self._json = await _parsed(await self.body())
+            large_numbers.note_body(self, self._json)
         return self._json
 
     async def _get_form(self, **options: Any) -> FormData:
@@ -125,6 +126,7 @@ class BoundedRequest(Request):
             if reason:
                 await form.close()
                 raise HTTPException(422, f"{name[:100]} {reason}")
+        large_numbers.note_body(self, dict(form.items()))
         return form
 
 
@@ -183,12 +185,12 @@ def walk(routes: Sequence[BaseRoute]) -> Iterator[GuardedRoute]:
 
 
 def methods_at(request: Request) -> set[str]:
-    """Return the methods of all guarded routes at the address of a request."""
+    """Return the methods that are answered at the address of a request: HEAD where GET is."""
     found: set[str] = set()
     for route in walk(request.app.routes):
         if route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
-    return found
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def takes_any_media(route: APIRoute) -> bool:

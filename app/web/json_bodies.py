@@ -35,7 +35,12 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Invalid(f"the body must be UTF-8; byte {error.start} is not") from error
     _check_structure(text)
-    value = json.loads(text, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_number)
+    try:
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_int=_whole, parse_float=_number
+        )
+    except _TooLarge as error:
+        raise Invalid(_place_of_large(text)) from error
     if _SUSPICIOUS.search(text):
         _check_texts(value)
     return value
@@ -89,17 +94,48 @@ def _texts(value: Any, place: str) -> Any:
             yield from _texts(part, f"{place}.{name}" if place else name)
 
 
+class _TooLarge(Exception):  # it never leaves this module
+    """A number is larger than a float can hold."""
+
+
+class _LargeNumber(str):
+    """What is wrong with such a number, in its place."""
+
+    __slots__ = ()
+
+
 def _whole(digits: str) -> int:
     if len(digits) > DIGITS_MOST:  # more than a float could hold
-        raise Invalid(f"a number in the body has {len(digits)} digits; it may have {DIGITS_MOST}")
+        raise _TooLarge
     return int(digits)
 
 
 def _number(digits: str) -> float:
     value = float(digits)
     if isinf(value):
-        raise Invalid(f"the number {digits[:20]} in the body is too large")
+        raise _TooLarge
     return value
+
+
+def _place_of_large(text: str) -> str:
+    """Return where the first number is that is too large, in a sentence; it is rare."""
+
+    def whole(digits: str) -> Any:
+        fault = f"has {len(digits)} digits; a number may have {DIGITS_MOST}"
+        return _LargeNumber(fault) if len(digits) > DIGITS_MOST else int(digits)
+
+    def number(digits: str) -> Any:
+        value = float(digits)
+        fault = f"must be at most 1.7e308 in size, not {digits[:20]}"
+        return _LargeNumber(fault) if isinf(value) else value
+
+    value = json.loads(text, parse_int=whole, parse_float=number)
+    places = (
+        f"{place or 'the body'} {fault}"
+        for place, fault in _texts(value, "")
+        if isinstance(fault, _LargeNumber)
+    )
+    return next(places, "a number in the body is too large")
 
 
 def _refuse_constant(name: str) -> NoReturn:

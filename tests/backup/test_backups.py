@@ -15,7 +15,7 @@ import pyrage
 import pytest
 from sqlalchemy import delete
 
-from app.backup import archives, backup_readers, backups, encryption, restores
+from app.backup import archives, artifact_stores, backup_readers, backups, encryption, restores
 from app.backup.backup_manifest import HEADER, MANIFEST, BackupManifest
 from app.backup.backup_progress import NoProgress
 from app.backup.backups import BackupDone, BackupRequest
@@ -374,3 +374,16 @@ def test_artifacts_of_an_object_store_go_there_and_back(world: World, tmp_path: 
         assert b"changed" in after.values()  # kept aside
     finally:
         store.rm("/attune", recursive=True)
+
+
+def test_what_an_object_store_has_is_moved_aside_object_by_object() -> None:
+    files, _ = fsspec.core.url_to_fs("memory://aside")
+    uri = "sft/job-1-1"
+    for name in ("manifest.json", "model.bin", "deep/config.json"):
+        files.pipe_file(f"/aside/{uri}/{name}", name.encode())
+    store = artifact_stores.store_at("memory://aside")
+    store.move_aside("sft/job-9-9", "x")
+    store.move_aside(uri, "x")
+    left = sorted(path.removeprefix("/aside/") for path in files.find("/aside"))
+    names = ("deep/config.json", "manifest.json", "model.bin")
+    assert left == [f"{uri}.before-x/{name}" for name in names]

@@ -48,6 +48,7 @@ def test_an_installation_goes_there_and_back(folder: Path, monkeypatch: pytest.M
     assert "is whole" in said
     _, said = run("restore", folder / "a.backup", fails=True)
     assert said.endswith("the database is not empty; --replace restores over it and keeps it aside")
+    assert _newest() == "the newest is a minute old"
     out, said = run("restore", folder / "a.backup", "--replace")
     assert Path(out["aside"]).is_file()
     assert "Projects: 1; judgments: 0; artifacts written: 0" in said
@@ -57,6 +58,11 @@ def test_an_installation_goes_there_and_back(folder: Path, monkeypatch: pytest.M
     run("restore", folder / "a.backup")
     assert (folder / "new" / "secret").read_bytes() == secret
     assert (folder / "new" / "secret").stat().st_mode & 0o077 == 0
+
+
+def _newest() -> str:
+    found = json.loads(runner.invoke(app, ["doctor", "--json"]).stdout)["findings"]
+    return next(one["message"] for one in found if one["name"] == "backup")
 
 
 def test_a_folder_of_backups_is_kept_short(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from app.db import now
 from app.models import SignInFailure
 from worker import runs
 from worker.runs import Run
-from worker.runs.process import job_process
+from worker.runs.process import job_process, transactions
 from worker.runs.process.job_context import JobContext
 
 
@@ -58,6 +58,18 @@ def steps(context: JobContext) -> None:
         context.save_state(done, partial(_write_count, done))
         context.report(done, total, f"step {done}")
     sys.stdout.write(f"counted to {done}\n")
+    _succeed(context)
+
+
+def storing(context: JobContext) -> None:
+    """Store a row at each step in a transaction of its own, as a run stores completions."""
+    total = int(context.payload["steps"])
+    for done in range(total):
+        time.sleep(float(context.payload["step_s"]))
+        with transactions.transaction(context) as session:
+            key = f"row {done} of job {context.job_id}"
+            session.add(SignInFailure(key_hash=key, at=now(session)))
+        context.report(done + 1, total)
     _succeed(context)
 
 
@@ -107,6 +119,7 @@ RUNS: dict[str, Run] = {
     "patient": patient,
     "quick": quick,
     "steps": steps,
+    "storing": storing,
     "stubborn": stubborn,
     "suicidal": suicidal,
     "wrong": wrong,

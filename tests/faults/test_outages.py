@@ -1,5 +1,6 @@
 """Outages of what workers depend on: the broker, its messages, the database."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,22 @@ def test_a_run_goes_on_computing_while_the_database_is_away(
         job = until_over(postgres, job_id)
     assert (job.state, results(postgres, job_id)) == (JobState.SUCCEEDED, 1)
     assert [attempt.outcome for attempt in attempts(postgres, job_id)] == ["succeeded"]
+
+
+def test_a_job_whose_rows_the_database_does_not_take_is_tried_again(
+    postgres: Database, tmp_path: Path
+) -> None:
+    job_id = enqueue(postgres, "storing", steps=1000, step_s=0.1)
+    with worker(postgres, tmp_path):
+        until_progress(postgres, job_id, 1)
+        with closed(postgres):
+            time.sleep(0.5)  # the next row is stored meanwhile
+        postgres.dispose()  # this process has lost its connections, too
+        until(lambda: read(postgres, job_id).state != JobState.RUNNING, "the end of the attempt")
+        job = read(postgres, job_id)
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1), job.error
+    assert job.not_before is not None
+    assert "the database did not respond" in job.error
 
 
 def test_jobs_run_while_the_broker_is_away(database: Database, tmp_path: Path) -> None:

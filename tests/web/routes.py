@@ -16,6 +16,12 @@ def routes_of(application: Any) -> list[APIRoute]:
     return [route for route in _walk(application.routes) if isinstance(route, APIRoute)]
 
 
+def methods_of(route: APIRoute) -> list[str]:
+    """Return the methods that are answered at a route's address: HEAD wherever GET is."""
+    methods = set(route.methods or ())
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
 def every_route(application: Any) -> list[Any]:
     """Return all that answers requests, whoever made it."""
     return list(_walk(application.routes))

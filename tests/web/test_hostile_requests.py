@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select
@@ -13,7 +13,7 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.models import User
 from app.services.project import projects
 from app.web.guarded_route import FORMS
-from tests.web.routes import routes_of
+from tests.web.routes import least_body, path_of, routes_of
 
 SignIn = Callable[..., TestClient]
 API = "/api/v1/projects/desk"
@@ -61,6 +61,58 @@ def test_a_time_outside_of_all_calendars_is_refused(lead: TestClient, since: str
         assert (answer.status_code, "cannot be stored" in answer.text) == (422, True), path
     queue = lead.get(f"{API}/assignments/queue", params={"since": since})
     assert queue.status_code == (200 if since.startswith("0001") else 422)
+
+
+TOO_LARGE = 2**63
+
+
+def test_a_number_too_large_for_the_database_is_named_with_the_rule(lead: TestClient) -> None:
+    for method, path, sent, field in (
+        ("GET", f"{API}/agreement", {"params": {"round": TOO_LARGE}}, "round"),
+        ("GET", f"{API}/jobs", {"params": {"before": -TOO_LARGE - 1}}, "before"),
+        ("GET", f"{API}/judgments", {"params": {"before": TOO_LARGE}}, "before"),
+        ("GET", f"{API}/jobs/{TOO_LARGE}", {}, "job_id"),
+        ("POST", f"{API}/chats", {"json": {"first_id": TOO_LARGE}}, "first_id"),
+        ("POST", "/p/desk/chat", {"data": {"first": str(TOO_LARGE)}}, "first"),
+    ):
+        sent_: Any = sent
+        answer = lead.request(method, path, **sent_)
+        told = answer.json()
+        place = (path, told["detail"])
+        assert (answer.status_code, told["field"]) == (422, field), place
+        assert field in told["detail"], place
+        assert "9223372036854775807" in told["detail"], place
+        assert str(TOO_LARGE)[:-1] in told["detail"].partition(", not ")[2], place
+
+
+def test_no_field_of_any_route_leaves_a_number_too_large_without_its_name(
+    application: Any, lead: TestClient
+) -> None:
+    asked = 0
+    for route in routes_of(application):
+        method = "GET" if "GET" in (route.methods or ()) else next(iter(route.methods or ()))
+        for field in route.dependant.query_params:
+            if not _is_whole(field.field_info.annotation):
+                continue
+            path = path_of(route, "desk")
+            answer = lead.request(method, path, params={field.alias: TOO_LARGE})
+            assert "cannot be stored" not in answer.text, (method, path, field.alias)
+            asked += 1
+        body, is_form = least_body(route)
+        if route.body_field is None or not isinstance(body, dict) or "sign-out" in route.path:
+            continue
+        fields = getattr(route.body_field.field_info.annotation, "model_fields", {})
+        for name in (name for name, info in fields.items() if _is_whole(info.annotation)):
+            sent: Any = {"data" if is_form else "json": body | {name: TOO_LARGE}}
+            answer = lead.request(method, path_of(route, "desk"), **sent)
+            assert "cannot be stored" not in answer.text, (method, route.path, name)
+            assert answer.status_code < 500, (method, route.path, name)
+            asked += 1
+    assert asked > 100
+
+
+def _is_whole(annotation: Any) -> bool:
+    return annotation is int or any(_is_whole(part) for part in get_args(annotation))
 
 
 def test_a_nul_is_refused_by_name_wherever_text_comes_in(lead: TestClient) -> None:
@@ -115,8 +167,8 @@ def test_a_body_of_another_type_is_named(lead: TestClient) -> None:
 
 def test_a_wrong_method_is_told_all_the_right_ones(lead: TestClient) -> None:
     for path, methods in (
-        (API, "GET, PATCH"),
-        ("/sign-in", "GET, POST"),
+        (API, "GET, HEAD, PATCH"),
+        ("/sign-in", "GET, HEAD, POST"),
         (f"{API}/assignments", "POST"),
         ("/static/base/base.css", "GET, HEAD"),
     ):

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,11 +8,19 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app import queue as broker
-from app.db import Database
+from app.db import Database, now
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import JobState
 from app.models import AuditEvent, Project, Role, User
-from app.services.jobs import job_helpers, job_leases, job_reports, jobs, shards, workers
+from app.services.jobs import (
+    backups_taken,
+    job_helpers,
+    job_leases,
+    job_reports,
+    jobs,
+    shards,
+    workers,
+)
 from app.services.people import accounts
 from app.services.project import projects
 from tests.services.jobs.test_jobs import claim, enqueue, read
@@ -160,6 +169,26 @@ def test_health_answers_anybody(client: TestClient, database: Database) -> None:
     assert 'attune_jobs_waiting{queue="gpu"} 1' in lines
     assert 'attune_jobs{state="queued"} 1' in lines
     assert "attune_fenced_writes 0" in lines
+    assert "# TYPE attune_job_deaths counter" in lines
+
+
+def test_an_old_backup_is_told_where_administrators_and_machines_look(
+    admin: TestClient, database: Database
+) -> None:
+    def said() -> tuple[str, str]:
+        check = admin.get("/readyz").json()["checks"]["backup"]
+        return check["state"], check["message"]
+
+    assert said()[0] == "ok"
+    with database.transaction() as session:
+        long_ago = now(session) - timedelta(days=3, minutes=1)
+        backups_taken.note(session, taken_at=long_ago, name="a.backup", has_artifacts=True)
+    assert said()[0] == "degraded"
+    assert said()[1].startswith("the newest is 3 days old, and ATTUNE_BACKUP_MAX_AGE_H is 48")
+    assert "Backup: the newest is 3 days old" in admin.get("/jobs").text
+    found = re.search(r"^attune_backup_age_seconds (\d+)$", admin.get("/metrics").text, re.M)
+    assert found is not None
+    assert 3 * 86400 < int(found[1]) < 4 * 86400
 
 
 def test_a_dead_broker_degrades_but_is_ready(

@@ -16,7 +16,15 @@ from app.services.project import projects
 from app.web.guarded_route import GuardedRoute
 from tests.browser import planted
 from tests.conftest import PASSWORD
-from tests.web.routes import every_route, least_body, path_of, path_with, policies_of, routes_of
+from tests.web.routes import (
+    every_route,
+    least_body,
+    methods_of,
+    path_of,
+    path_with,
+    policies_of,
+    routes_of,
+)
 
 ASKERS = ("nobody", "stranger", "labeler", "lead", "other_lead", "admin")
 ALLOWED = {
@@ -121,8 +129,9 @@ def test_each_route_answers_only_those_its_policy_names(
         allowed = ALLOWED[policies_of(route.dependant).pop()]
         if route.path in {"/sign-out", "/account/sign-out-everywhere"}:
             continue  # they would sign the askers out
-        for method in sorted((route.methods or set()) - {"HEAD"}):
-            for asker in set(ASKERS) - allowed:
+        for method in methods_of(route):
+            refused = sorted(set(ASKERS) - allowed)
+            for asker in refused[:1] if method == "HEAD" else refused:
                 answer = browsers[asker].request(
                     method, path_of(route), headers={"accept": "application/json"}
                 )
@@ -151,7 +160,7 @@ def test_each_route_answers_only_tokens_with_its_scope(
     refused = allowed = 0
     for route in routes_of(application):
         reading, changing = NEEDED[policies_of(route.dependant).pop()]
-        for method in sorted((route.methods or set()) - {"HEAD"}):
+        for method in sorted(route.methods or ()):
             needed = reading if method == "GET" else changing
             if needed is None:
                 continue
@@ -189,7 +198,7 @@ def test_what_is_in_another_project_is_nowhere(application: Any, database: Datab
             named = [name for name in route.param_convertors if ids.get(name)]
             if "{slug}" not in route.path or not named:
                 continue
-            for method in sorted((route.methods or set()) - {"HEAD"}):
+            for method in sorted(route.methods or ()):
                 body, is_form = least_body(route)
                 sent: Any = {"data" if is_form else "json": body} if method != "GET" else {}
                 for path in path_with(route, ids, slug="other"):

@@ -21,6 +21,8 @@ from app.models import Job, JobAttempt, Round
 from app.services.jobs import jobs, restored_jobs, shards
 
 DEATHS_TO_QUARANTINE: Final = 3
+DIED: Final = "died"  # the outcome of an attempt whose process was killed
+LOST: Final = "lost"  # the outcome of an attempt whose worker was not heard of
 LOG_TAIL: Final = 32_768  # characters of a log that are kept
 _RETRY_FIRST_S: Final = 10
 _RETRY_LAST_S: Final = 300
@@ -235,7 +237,7 @@ def died(session: Session, job_id: int, lease_token: int, error: str) -> Job:
     Raises:
         LeaseLost: the job is no longer ours.
     """
-    return _died(session, hold(session, job_id, lease_token), "died", error)
+    return _died(session, hold(session, job_id, lease_token), DIED, error)
 
 
 def cancelled(session: Session, job_id: int, lease_token: int) -> Job:
@@ -259,7 +261,7 @@ def reap(session: Session, *, limit: int = 1) -> list[Job]:
         .execution_options(populate_existing=True)
     )
     return [
-        _died(session, job, "lost", f"worker {job.worker} stopped responding")
+        _died(session, job, LOST, f"worker {job.worker} stopped responding")
         for job in session.scalars(query).all()
     ]
 

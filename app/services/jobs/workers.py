@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.states import JobState
 from app.models import Job, JobAttempt, WorkerHeartbeat
+from app.services.jobs import job_leases
 
 ALIVE_S: Final = 60  # after this long without a heartbeat a worker is shown as gone
 _FORGOTTEN: Final = timedelta(days=1)
@@ -38,7 +39,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class JobTotals:
-    """Totals over all jobs ever run."""
+    """Totals over all jobs ever run; all but `by_state` only ever grow."""
 
     by_state: dict[str, int]
     fenced_writes: int
@@ -105,14 +106,20 @@ def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]
 
 
 def totals(session: Session) -> JobTotals:
-    """Return totals over all jobs."""
+    """Return totals over all jobs.
+
+    Deaths are counted by attempts, which stay: a job's own count restarts when it is retried.
+    """
     by_state = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
-    sums = select(func.sum(Job.fenced_writes), func.sum(Job.deaths))
-    fenced, deaths = session.execute(sums).one()
-    lost = select(func.count()).where(JobAttempt.outcome == "lost")
+    outcomes = (
+        select(JobAttempt.outcome, func.count())
+        .where(JobAttempt.outcome.in_((job_leases.DIED, job_leases.LOST)))
+        .group_by(JobAttempt.outcome)
+    )
+    ended = dict(session.execute(outcomes).all())
     return JobTotals(
         by_state={str(state): count for state, count in by_state},
-        fenced_writes=fenced or 0,
-        deaths=deaths or 0,
-        leases_lost=session.scalar(lost) or 0,
+        fenced_writes=session.scalar(select(func.sum(Job.fenced_writes))) or 0,
+        deaths=sum(ended.values()),
+        leases_lost=ended.get(job_leases.LOST, 0),
     )

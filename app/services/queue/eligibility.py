@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, exists, literal_column
 from sqlalchemy.orm import aliased
 
 from app.domain.judgment_kinds import WRITTEN_KINDS
+from app.domain.states import AssignmentState
 from app.models import (
     Assignment,
     Comparison,
@@ -17,10 +18,24 @@ from app.models import (
 )
 from app.services.queue import counted_judgments
 
+# Written out, not bound: with a plan for any state, PostgreSQL would read every assignment to find
+# that none is leased, because nearly all have the state that it takes for the likely one.
+IS_LEASED: ColumnElement[bool] = Assignment.state == literal_column(
+    f"'{AssignmentState.LEASED.value}'"
+)
 # Literals: with parameters, the planner could not use statistics about the states.
 _EXPIRED: ColumnElement[str] = literal_column("'expired'")
 _RELEASED: ColumnElement[str] = literal_column("'released'")
 _WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in WRITTEN_KINDS]
+
+
+def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
+    """Return the condition for leases that a labeler holds."""
+    return and_(
+        Assignment.labeler_id == labeler_id,
+        Assignment.project_id == project_id,
+        IS_LEASED,
+    )
 
 
 def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:

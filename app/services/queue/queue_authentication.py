@@ -17,7 +17,7 @@ from sqlalchemy.orm import Load, Session
 from app.db.engine import set_clock
 from app.models import ApiToken, LoginSession, Membership, Project, User
 from app.services.people import accounts, login_sessions
-from app.services.queue import slot_leases
+from app.services.queue import eligibility, slot_leases
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
             *columns,
             func.clock_timestamp().label("moment"),
             exists().where(slot_leases.is_stale(Project.id, func.now())).label("is_overdue"),
-            exists().where(slot_leases.is_live(Project.id, User.id)).label("has_leases"),
+            exists().where(eligibility.is_live(Project.id, User.id)).label("has_leases"),
             # The queue's statements never profit from plans for particular values.
             func.set_config("plan_cache_mode", "force_generic_plan", True),
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -26,7 +26,7 @@ from app.models import (
     Project,
     Purpose,
 )
-from app.services.queue import comparisons, practice_standing, queue_order
+from app.services.queue import comparisons, eligibility, practice_standing, queue_order
 from app.services.queue.queue_order import TakenComparison
 
 EXPIRED_AT_ONCE = 50
@@ -38,7 +38,10 @@ Draw = Callable[[], float]
 
 
 class Entered(NamedTuple):
-    """A labeler's membership, locked, and what the same statement read beside it."""
+    """A labeler's membership, locked, and what the same statement read beside it.
+
+    If that statement waited for the lock, what it read beside it is from before the wait.
+    """
 
     member: Membership
     is_overdue: bool
@@ -55,34 +58,18 @@ _ENTER = (
     .with_for_update(key_share=True)
     .execution_options(populate_existing=True)
 )
-# Written out, not bound: with a plan for any state, PostgreSQL would read every assignment to find
-# that none is leased, because nearly all have the state that it takes for the likely one.
-_IS_LEASED = Assignment.state == literal_column(f"'{AssignmentState.LEASED.value}'")
 _LIVE = (
     select(Assignment)
-    .where(
-        Assignment.labeler_id == bindparam("labeler_id"),
-        Assignment.project_id == bindparam("project_id"),
-        _IS_LEASED,
-    )
+    .where(eligibility.is_live(bindparam("project_id"), bindparam("labeler_id")))
     .order_by(Assignment.leased_at, Assignment.id)
 )
-
-
-def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
-    """Return the condition for leases that a labeler holds."""
-    return and_(
-        Assignment.labeler_id == labeler_id,
-        Assignment.project_id == project_id,
-        _IS_LEASED,
-    )
 
 
 def is_stale(project_id: Any, moment: Any) -> ColumnElement[bool]:
     """Return the condition for leases that have expired."""
     return and_(
         Assignment.project_id == project_id,
-        _IS_LEASED,
+        eligibility.IS_LEASED,
         Assignment.expires_at < moment,
     )
 
@@ -114,22 +101,24 @@ def claim(
     `held`, which the page has, are left out. At most `ahead` are leased beside the one on screen.
     """
     moment = now(session)
-    member, is_overdue, has_leases = _enter_to_claim(session, project.id, labeler_id, moment)
-    mine = live(session, project.id, labeler_id) if has_leases else ()
-    for assignment in mine:
-        if assignment.id not in held:
-            assignment.expires_at = moment + lease_length(project.median_active_ms)
-            return assignment
-    if member.is_paused or project.is_paused or len(mine) > ahead:
+    entered = _enter_to_claim(session, project.id, labeler_id, moment)
+    mine = live(session, project.id, labeler_id) if entered.has_leases else ()
+    again = _shown_again(project, mine, held, moment)
+    if again is not None:
+        return again
+    if entered.member.is_paused or project.is_paused or len(mine) > ahead:
         return None
-    if practice_standing.is_required(session, project, member):
+    if practice_standing.is_required(session, project, entered.member):
         return None
-    if is_overdue:
+    if entered.is_overdue:
         expire(session, project.id, moment)
-    taken = _choose(session, project, labeler_id, draw)
-    if taken is None:
+    taken = _choose(session, project, labeler_id, draw, is_first=not entered.has_leases)
+    if taken is not None:
+        return lease(session, secret, project, labeler_id, taken, moment)
+    if entered.has_leases:
         return None
-    return lease(session, secret, project, labeler_id, taken, moment)
+    # Another tab may have claimed between that look and the lock.
+    return _shown_again(project, live(session, project.id, labeler_id), held, moment)
 
 
 def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
@@ -167,11 +156,7 @@ def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, 
     expires_at = now(session) + lease_length(project.median_active_ms)
     ids = session.scalars(
         update(Assignment)
-        .where(
-            Assignment.labeler_id == labeler_id,
-            Assignment.project_id == project.id,
-            _IS_LEASED,
-        )
+        .where(eligibility.is_live(project.id, labeler_id))
         .values(expires_at=expires_at)
         .returning(Assignment.id)
         .execution_options(synchronize_session=False)
@@ -270,14 +255,30 @@ def _enter_to_claim(
     return Entered(row[0], row[1], has_leases=True)
 
 
+def _shown_again(
+    project: Project, leases: Sequence[Assignment], held: Collection[int], moment: datetime
+) -> Assignment | None:
+    """Return the oldest lease that the page does not hold, extended; None if it holds all."""
+    for assignment in leases:
+        if assignment.id not in held:
+            assignment.expires_at = moment + lease_length(project.median_active_ms)
+            return assignment
+    return None
+
+
 def _choose(
-    session: Session, project: Project, labeler_id: int, draw: Draw
+    session: Session, project: Project, labeler_id: int, draw: Draw, *, is_first: bool
 ) -> TakenComparison | None:
+    """Take a slot; with `is_first`, none if the labeler turns out to hold a lease already."""
     rates = Rates(project.gold_rate, project.repeat_rate, project.evaluation_rate)
     plan = mix(rates, draw(), draw())
     ordinary = [Purpose(purpose) for purpose in plan.ordinary]
     if plan.instead is None:
-        return queue_order.find_and_take(session, project.id, labeler_id, ordinary)
+        return queue_order.find_and_take(
+            session, project.id, labeler_id, ordinary, is_first=is_first
+        )
+    if is_first and live(session, project.id, labeler_id):
+        return None
     next_id = queue_order.find(session, project.id, labeler_id, ordinary)
     if next_id is None:
         return None

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import queue as broker
 from app.db import Database, now, schema
-from app.services.jobs import workers
+from app.services.jobs import backups_taken, workers
 from app.services.judging import queue_progress
 from app.web.deps import policy
 from app.web.guarded_route import GuardedRoute
@@ -71,6 +71,7 @@ def ready(request: Request, response: Response) -> Readiness:
         "secret": _check_secret(request.app.state.secret),
         "broker": _check_broker(),
         "workers": _check_workers(_database(request)),
+        "backup": _check_backup(_database(request), request.app.state.settings.backup_max_age_h),
     }
     is_ready = all(check.state != "failed" for check in checks.values())
     response.status_code = 200 if is_ready else 503
@@ -79,7 +80,7 @@ def ready(request: Request, response: Response) -> Readiness:
 
 @router.get("/metrics", response_class=Response, responses=files(PROMETHEUS) | problems(503))
 def metrics(database: Annotated[Database, Depends(_database)]) -> Response:
-    """Return gauges in the Prometheus text format."""
+    """Return gauges and counters in the Prometheus text format."""
     with database.reader() as session:
         text = "\n".join(_gauges(session)) + "\n"
     return Response(text, media_type=PROMETHEUS)
@@ -129,6 +130,15 @@ def _check_workers(database: Database) -> Check:
     return Check("ok", f"live workers of each queue: {counts}")
 
 
+def _check_backup(database: Database, most_h: int) -> Check:
+    try:
+        with database.reader() as session:
+            newest = backups_taken.age(session, most_h)
+    except SQLAlchemyError:
+        return Check("degraded", "not known while the database is not responding")
+    return Check("degraded" if newest.is_old else "ok", str(newest))
+
+
 def _gauges(session: Session) -> Iterator[str]:
     figures = workers.queue_figures(session, broker.QUEUES)
     by_queue: list[tuple[str, str, Callable[[workers.QueueFigures], float]]] = [
@@ -154,15 +164,16 @@ def _gauges(session: Session) -> Iterator[str]:
     )
     moment = now(session)
     alive_workers = sum(workers.is_alive(row, moment) for row in workers.listed(session))
+    for name, text, value in _counters(totals):
+        yield from _head(name, text, "counter")
+        yield f"{name} {value}"
     plain = [
-        (
-            "attune_fenced_writes",
-            "Writes rejected for an expired lease.",
-            totals.fenced_writes,
-        ),
-        ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
-        ("attune_job_deaths", "Job processes that were killed.", totals.deaths),
         ("attune_workers_alive", "Workers with a recent heartbeat.", alive_workers),
+        (
+            "attune_backup_age_seconds",
+            "Age of the newest backup, or of the installation if there is none.",
+            round(backups_taken.age(session, 0).age_s),
+        ),
         ("attune_open_slots", "Judgments still wanted.", queue_progress.count_open_slots(session)),
     ]
     for name, text, value in plain:
@@ -170,6 +181,15 @@ def _gauges(session: Session) -> Iterator[str]:
         yield f"{name} {value}"
 
 
-def _head(name: str, text: str) -> Iterator[str]:
+def _counters(totals: workers.JobTotals) -> list[tuple[str, str, int]]:
+    """Return what never falls, except when a backup is restored."""
+    return [
+        ("attune_fenced_writes", "Writes rejected for an expired lease.", totals.fenced_writes),
+        ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
+        ("attune_job_deaths", "Job processes that were killed or lost.", totals.deaths),
+    ]
+
+
+def _head(name: str, text: str, kind: str = "gauge") -> Iterator[str]:
     yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} gauge"
+    yield f"# TYPE {name} {kind}"

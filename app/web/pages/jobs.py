@@ -16,7 +16,8 @@ from app.db.keyset import ListOrder
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.models import Job, JobAttempt, Project, WorkerHeartbeat
 from app.queue import QUEUES
-from app.services.jobs import job_waits, jobs, shards, workers
+from app.services.jobs import backups_taken, job_waits, jobs, shards, workers
+from app.services.jobs.backups_taken import BackupAge
 from app.services.jobs.shards import WorkerShare
 from app.services.people import accounts
 from app.services.project import projects
@@ -78,6 +79,7 @@ class JobsPage:
     rows: list[JobRow]
     queues: list[workers.QueueFigures]
     workers: list[WorkerRow]
+    backup: BackupAge
     state: str
     states: list[str]
     links: ListLinks
@@ -232,6 +234,7 @@ def _list(request: Request, session: Session, state: str, order: ListOrder) -> J
         rows=_rows(session, listed.rows, names, moment),
         queues=workers.queue_figures(session, QUEUES),
         workers=seen,
+        backup=backups_taken.age(session, request.app.state.settings.backup_max_age_h),
         state=state,
         states=known,
         links=ListLinks(order, listed.next, {"state": state}),

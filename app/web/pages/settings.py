@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from app.domain.goals import Goal
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.splits import Shares
-from app.errors import AttuneError, NotFound
+from app.errors import AttuneError, Invalid, NotFound
 from app.models import Checkpoint, CheckpointKind, Criterion, Project
 from app.services.checkpoints import base_models, checkpoints
 from app.services.checkpoints.base_models import ChosenBase
@@ -35,7 +35,15 @@ class CriteriaForm(BaseModel):
     use: list[bool] = []
 
     def given(self) -> list[criteria.CriterionSettings]:
-        """Return the criteria in the order of their places."""
+        """Return the criteria in the order of their places.
+
+        Raises:
+            Invalid: a row lacks a column.
+        """
+        columns = {name: len(getattr(self, name)) for name in type(self).model_fields}
+        if len(set(columns.values())) > 1:
+            counts = ", ".join(f"{name} {count}" for name, count in columns.items())
+            raise Invalid(f"each criterion has one value in every column, not {counts}")
         rows = zip(self.name, self.help, self.weight, self.place, self.use, strict=True)
         named = [row for row in rows if row[0].strip()]
         return [

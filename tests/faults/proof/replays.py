@@ -2,8 +2,8 @@
 
 Every request of a labeler is sent four times: once on a connection that is cut before the response,
 twice at the same moment from two tabs, and once more. The submission before it is sent again, too.
-All responses to a request must be the same, and each judgment must be there once. Only claims may
-differ: two tabs that ask for work at the same moment may each get a comparison.
+All responses to a request must be the same, and each judgment must be there once. Two tabs that ask
+for work at the same moment get the same comparison.
 """
 
 import json
@@ -107,10 +107,9 @@ class Labeler:
             )
         responses.append(self._ask(self._tabs[0], method, path, body))
         self._tally.requests += SENDS
-        claims = path == "/assignments"
-        if not claims and len({_lasting(response) for response in responses}) > 1:
+        if len({_lasting(response) for response in responses}) > 1:
             self._tally.different.append(f"{method} {path}: {responses}")
-        if self._last is not None and not claims:
+        if self._last is not None and path != "/assignments":
             self._ask(self._tabs[1], *self._last)
             self._tally.requests += 1
         if path.endswith("/submission"):
@@ -202,6 +201,8 @@ def _applied(url: str, keys: list[str]) -> tuple[int, int]:
 
 def _lasting(response: Any) -> str:
     """Return what must not change from one response to another: leases are renewed."""
+    if isinstance(response, dict) and "assignments" in response:
+        return json.dumps([(one["id"], one["lease_token"]) for one in response["assignments"]])
     if isinstance(response, dict):
         response = {name: value for name, value in response.items() if name != "expires_at"}
     return json.dumps(response, sort_keys=True)

@@ -21,7 +21,7 @@ from app.db import Database
 from app.domain.states import JOB_MOVES, OVER_JOB_STATES, JobState
 from app.errors import Conflict, LeaseLost
 from app.models import Job
-from app.services.jobs import job_leases, job_reports, jobs
+from app.services.jobs import job_leases, job_reports, jobs, workers
 from app.services.jobs.job_reports import Scalar, StepSample
 from tests.services.jobs.test_jobs import claim, claim_new, enqueue, read
 
@@ -137,6 +137,21 @@ def test_three_deaths_put_a_job_into_quarantine(database: Database) -> None:
         assert {attempt.log for attempt in jobs.attempts(session, job_id)} == {"last words"}
 
 
+def test_a_retry_takes_no_death_back(timed: Database, clock: Clock) -> None:
+    claimed = claim_new(timed)
+    with timed.transaction() as session:
+        job_leases.died(session, claimed.job_id, claimed.lease_token, "SIGKILL")
+        assert job_leases.claim(session, "w", ["gpu"], lease_s=40)
+    clock.tick(60)
+    with timed.transaction() as session:
+        job_leases.reap(session)
+        jobs.cancel(session, claimed.job_id, actor_id=None)
+        jobs.retry(session, claimed.job_id, actor_id=None)
+        totals = workers.totals(session)
+    assert read(timed, claimed.job_id).deaths == 0
+    assert (totals.deaths, totals.leases_lost) == (2, 1)
+
+
 def test_giving_a_job_back_is_free_however_often(database: Database) -> None:
     job_id = enqueue(database, max_attempts=2)
     for _ in range(6):
@@ -233,6 +248,7 @@ class JobMachine(RuleBasedStateMachine):
         self.seen = JobState.QUEUED
         self.token = 0
         self.results = 0
+        self.counted = (0, 0, 0)
 
     @rule()
     def claim(self) -> None:
@@ -305,7 +321,15 @@ class JobMachine(RuleBasedStateMachine):
         assert 0 <= job.deaths <= job_leases.DEATHS_TO_QUARANTINE
         assert 0 <= job.attempts <= job.max_attempts
         assert job.state == self.seen or self.is_reachable(job.state)
+        self.check_counters()
         self.seen, self.token = JobState(job.state), job.lease_token
+
+    def check_counters(self) -> None:
+        with self.database.reader() as session:
+            totals = workers.totals(session)
+        counted = (totals.deaths, totals.leases_lost, totals.fenced_writes)
+        assert all(new >= old for new, old in zip(counted, self.counted, strict=True))
+        self.counted = counted
 
     def is_reachable(self, state: JobState) -> bool:
         return JobState(state) in JOB_MOVES[self.seen]

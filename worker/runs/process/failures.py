@@ -2,6 +2,7 @@
 
 from app import full_disk
 from app.errors import AttuneError, Unavailable
+from worker.outages import is_outage
 
 
 def describe(error: BaseException) -> str:
@@ -10,15 +11,19 @@ def describe(error: BaseException) -> str:
         path = full_disk.path_in(error)
         place = f" at {path}" if path else ""
         return f"the disk is full{place}; free some space, and the job goes on when retried"
+    if is_outage(error):
+        return "the database did not respond while the job used it"
     return str(error) if isinstance(error, AttuneError) else f"{type(error).__name__}: {error}"
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a retry may succeed: it may after a full disk, not after a wrong shape.
+    """Whether a retry may succeed: after a full disk or an outage it may, not after a wrong shape.
+
+    A run that was storing rows finds those that it stored before, because their keys are natural.
 
     A plain OSError without a number is how transformers says that there is no such model.
     """
-    if full_disk.is_cause_of(error):
+    if full_disk.is_cause_of(error) or is_outage(error):
         return True
     if type(error) is OSError and error.errno is None:
         return False

@@ -1,8 +1,10 @@
-"""A full disk is named in one sentence, and worth another try."""
+"""A full disk and an outage are each named in one sentence, and worth another try."""
 
 import errno
+import sqlite3
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.errors import Invalid
 from worker.runs.process import failures
@@ -29,6 +31,14 @@ def test_a_full_disk_is_named_in_one_sentence(error: Exception, place: str) -> N
     said = f"the disk is full{place}; free some space, and the job goes on when retried"
     assert failures.describe(error) == said
     assert failures.is_transient(error)
+
+
+def test_an_outage_of_the_database_is_named_and_passes() -> None:
+    gone = OperationalError("INSERT …", {}, ConnectionError("server closed the connection"))
+    assert failures.describe(gone) == "the database did not respond while the job used it"
+    assert failures.is_transient(gone)
+    wrong = OperationalError("q", {}, sqlite3.OperationalError("no such table: job"))
+    assert not failures.is_transient(wrong)
 
 
 def test_other_errors_are_told_as_they_are() -> None:
