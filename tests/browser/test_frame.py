@@ -128,6 +128,7 @@ def test_a_table_is_sorted_searched_and_narrowed(house: House) -> None:
         page.get_by_role("button", name="Model").click()
         assert page.url == f"{address}?sort=model&order=desc"
         page.reload()  # a bookmark keeps the order
+        expect(header).to_have_attribute("aria-sort", "descending")
         assert _column(page, 1) == sorted(NAMES, reverse=True)
         page.get_by_role("button", name="Model").click()
         assert page.locator("[aria-sort]").count() == 0

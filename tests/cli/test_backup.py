@@ -62,7 +62,8 @@ def test_an_installation_goes_there_and_back(folder: Path, monkeypatch: pytest.M
 
 def _newest() -> str:
     found = json.loads(runner.invoke(app, ["doctor", "--json"]).stdout)["findings"]
-    return next(one["message"] for one in found if one["name"] == "backup")
+    message: str = next(one["message"] for one in found if one["name"] == "backup")
+    return message
 
 
 def test_a_folder_of_backups_is_kept_short(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
