@@ -35,7 +35,8 @@ def shrink(roles: Roles, names: Sequence[str], ranked_prompts: Sequence[RankedPr
         return
     reward = scoring.AdapterReward(roles, tuple(names), scoring.probe(roles))
     # Computed once, so that all processes of a team start from the same weights.
-    scores: Tensor = roles.team.once(lambda: reward.raw(branches))
+    own = reward.raw(branches) if roles.team.is_sharding else None
+    scores: Tensor = roles.team.once(lambda: reward.raw(branches) if own is None else own)
     for name, size in zip(names, scores.square().mean(1).sqrt().tolist(), strict=True):
         if size > SCORE_RMS:
             roles.head(name).weight.mul_(SCORE_RMS / size)
