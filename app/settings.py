@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     job_processes: int = Field(
         1, ge=1, le=64, description="Processes of a training job on a worker, one per GPU."
     )
+    job_hosts: int = Field(
+        1, ge=1, le=64, description="Hosts that share each training job, this one included."
+    )
+    job_rendezvous: str = Field(
+        "", description="HOST:PORT of the group's first host, where the others join its jobs."
+    )
     job_lease_s: int = Field(40, ge=2)
     job_heartbeat_s: int = Field(10, ge=1)
     job_sweep_s: int = Field(10, ge=1)

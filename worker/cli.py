@@ -9,6 +9,7 @@ from app import logs, settings
 from app import queue as broker
 from app.errors import Invalid
 from worker import main
+from worker.assistant import Assistant
 
 
 def register(app: typer.Typer) -> None:
@@ -24,11 +25,22 @@ def worker(
     poll: Annotated[
         bool, typer.Option(help="Poll the jobs table even if a broker is set.")
     ] = False,
+    assist: Annotated[
+        bool,
+        typer.Option(
+            "--assist",
+            help="Take no jobs: lend this host to the training jobs of the worker at "
+            "ATTUNE_JOB_RENDEZVOUS.",
+        ),
+    ] = False,
 ) -> None:
     """Run jobs until told to stop, one at a time, each in its own process."""
     names = _queues(queues)
     loaded = settings.load()
     logs.configure(loaded.log_level, loaded.log_format)
+    if assist:
+        _assist(main.assistant(loaded, device))
+        return
     broker.configure(loaded.broker_url)
     supervisor = main.build(loaded, names, device)
     if loaded.broker_url is not None and not poll:
@@ -38,6 +50,12 @@ def worker(
         signal.signal(number, lambda _signal, _frame: supervisor.stop())
     with main.sweeping(supervisor):
         supervisor.poll()
+
+
+def _assist(assistant: Assistant) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _signal, _frame: assistant.stop())
+    assistant.run()
 
 
 def _queues(text: str) -> list[str]:

@@ -21,9 +21,12 @@ from app.db import Database
 from app.domain import allowed_servers
 from app.domain.allowed_models import AllowedModels
 from app.domain.judges import servers
+from app.errors import Invalid
 from app.services.jobs.workers import Description
 from app.settings import Settings
+from worker.assistant import Assistant
 from worker.heart import Timing
+from worker.launcher import HostGroup
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.ticket import Places, Servers
@@ -56,9 +59,39 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         settings.job_processes,
         servers.allowed(settings.judge_servers),
         AllowedModels.of(settings.base_models, settings.trained_models),
+        group_of(settings),
     )
     database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)
+
+
+def group_of(settings: Settings) -> HostGroup | None:
+    """Return the hosts that share each training job; None: this one alone.
+
+    Raises:
+        Invalid: there are several, and the place where they meet is not a host and a port.
+    """
+    if settings.job_hosts == 1:
+        return None
+    host, _, port = settings.job_rendezvous.rpartition(":")
+    if not host or not port.isdecimal():
+        raise Invalid(
+            f"ATTUNE_JOB_HOSTS is {settings.job_hosts}, so ATTUNE_JOB_RENDEZVOUS must be the first "
+            f"host's name and a free port, as in gpu-1:29400, not {settings.job_rendezvous!r}"
+        )
+    return HostGroup(settings.job_hosts, settings.job_rendezvous)
+
+
+def assistant(settings: Settings, device: str = "auto") -> Assistant:
+    """Make what lends this host to the training jobs of another one.
+
+    Raises:
+        Invalid: the settings name no group of hosts.
+    """
+    group = group_of(settings)
+    if group is None:
+        raise Invalid("a host that assists another needs ATTUNE_JOB_HOSTS of at least 2, not 1")
+    return Assistant(group, settings.job_processes, settings.work.absolute(), device)
 
 
 def _servers(settings: Settings) -> Servers:

@@ -33,6 +33,7 @@ class Process:
         self._ordered: Order | None = None
         self._kill_at: float | None = None
         self._was_killed = False
+        self._reason = ""
         with output.open("wb") as file:
             self._process = subprocess.Popen(
                 command,
@@ -74,6 +75,17 @@ class Process:
         deadline = time.monotonic() + grace_s
         self._kill_at = deadline if self._kill_at is None else min(self._kill_at, deadline)
 
+    def give_up(self, reason: str) -> None:
+        """End the process, after the grace period by force, for a reason its end does not tell.
+
+        A launcher that is asked first ends processes that it has just started, too.
+        """
+        if not self._reason:
+            self._reason = reason
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            self.kill_after(self._grace_s)
+
     def wait(self, timeout_s: float) -> bool:
         """Wait up to `timeout_s`; return whether the process and its group have ended."""
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -91,6 +103,8 @@ class Process:
     def describe_end(self) -> str:
         """Describe how the process ended."""
         code = self._process.returncode
+        if self._reason:
+            return self._reason
         if self._was_killed:
             return f"the job's process did not end within {self._grace_s:g} s and was killed"
         if code >= 0:

@@ -23,9 +23,9 @@ from app.errors import LeaseLost
 from app.models import Job
 from app.services.jobs import job_leases
 from app.services.rounds import rounds
-from worker import artifacts
+from worker import artifacts, meeting
 from worker.heart import Heart, Timing, log_path, tail
-from worker.launcher import USES_CPU, together
+from worker.launcher import USES_CPU, HostGroup, Meeting, together
 from worker.outages import is_outage
 from worker.process import Process
 from worker.ticket import Places, Ticket
@@ -125,10 +125,12 @@ class Supervisor:
             process = self._process(claimed, path)
             process.hand_over(self._ticket(claimed))
             with Heart(self.database, claimed, self.timing, path, process.pid) as heart:
-                self._watch(process, heart)
+                self._watch(process, heart, claimed)
             self._settle(claimed, process, path)
         finally:
             self.job_id = None
+            if self._group_of(claimed) is not None:
+                meeting.end(self.places.work)
 
     def _claim(self, queues: Sequence[str]) -> job_leases.ClaimedJob | None:
         try:
@@ -146,15 +148,29 @@ class Supervisor:
     def _process(self, claimed: job_leases.ClaimedJob, path: Path) -> Process:
         command = (*self._child, *map(str, _key(claimed)))
         count = self._processes(claimed)
-        if count == 1:
+        group = self._group_of(claimed)
+        if count == 1 and group is None:
             return Process(command, path, self.timing.grace_s)
         extra = {USES_CPU: "true"} if self.places.device == "cpu" else {}
-        return Process(together(command, count), path, self.timing.grace_s, extra)
+        shared = None if group is None else Meeting(group, _attempt(claimed))
+        if shared is not None:
+            log.info("waiting for hosts", job=claimed.job_id, hosts=shared.group.hosts)
+            meeting.begin(self.places.work, shared.attempt)
+        return Process(together(command, count, shared), path, self.timing.grace_s, extra)
+
+    def _group_of(self, claimed: job_leases.ClaimedJob) -> HostGroup | None:
+        """Return the hosts that share the job; None: this one alone."""
+        return self.places.group if claimed.kind in TRAINING else None
 
     def _processes(self, claimed: job_leases.ClaimedJob) -> int:
-        """Return the number of processes: what the job requests, up to this worker's limit."""
+        """Return the processes on this host: what the job requests, up to this worker's limit.
+
+        In a group of hosts all have as many, so that a job's own request does not count there.
+        """
         if claimed.kind not in TRAINING:
             return 1
+        if self.places.group is not None:
+            return self.places.processes
         requested = claimed.payload.get("processes") or self.places.processes
         return min(int(requested), self.places.processes)
 
@@ -162,10 +178,14 @@ class Supervisor:
         url = self.database.engine.url.render_as_string(hide_password=False)
         return Ticket(claimed, url, self.places, os.getpid())
 
-    def _watch(self, process: Process, heart: Heart) -> None:
+    def _watch(self, process: Process, heart: Heart, claimed: job_leases.ClaimedJob) -> None:
         """Wait for the process's end, passing orders on as they come."""
+        is_shared = self._group_of(claimed) is not None
         while not process.wait(_TICK_S):
-            if heart.is_lost:
+            gone = meeting.lost(self.places.work, _attempt(claimed)) if is_shared else ""
+            if gone:
+                process.give_up(f"the host {gone} left the job before its end")
+            elif heart.is_lost:
                 process.kill_after(_LINGER_S)
             elif self.is_stopping:
                 process.order("preempt")
@@ -202,6 +222,10 @@ class Supervisor:
         if self.is_stopping:
             return job_leases.requeue(session, *_key(claimed))
         return job_leases.died(session, *_key(claimed), process.describe_end())
+
+
+def _attempt(claimed: job_leases.ClaimedJob) -> str:
+    return f"job-{claimed.job_id}-{claimed.lease_token}"
 
 
 def _key(claimed: job_leases.ClaimedJob) -> tuple[int, int]:

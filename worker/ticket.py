@@ -12,6 +12,7 @@ from typing import Final
 from app.domain.allowed_models import EVERY_MODEL, AllowedModels
 from app.domain.judges.servers import AllowedServer
 from app.services.jobs.job_leases import ClaimedJob
+from worker.launcher import HostGroup
 
 EXIT_FENCED: Final = 71  # the lease was lost; another worker has the job
 EXIT_ORPHANED: Final = 72  # the supervisor is gone
@@ -39,9 +40,10 @@ class Places:
         work: a local folder for logs, training states and downloads.
         device: "auto", "cpu", "cuda" or another torch device.
         servers: that jobs may call for completions and scores.
-        processes: the most that a training job may use; one per GPU.
+        processes: the most that a training job may use on this host; one per GPU.
         judges: servers for AI judges, with the names of the variables that hold their keys.
         allowed_models: the base models that may be loaded.
+        group: the hosts that share each training job; None: this one alone.
     """
 
     artifacts: str
@@ -51,6 +53,7 @@ class Places:
     processes: int = 1
     judges: tuple[AllowedServer, ...] = ()
     allowed_models: AllowedModels = EVERY_MODEL
+    group: HostGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Ticket:
         """Read what `to_line` wrote."""
         content = json.loads(line)
         places = content["places"]
-        called, models = places["servers"], places["allowed_models"]
+        called, models, group = places["servers"], places["allowed_models"], places["group"]
         servers = Servers(
             tuple(called["urls"]), called["key"], tuple(called["reward_urls"]), called["reward_key"]
         )
@@ -86,6 +89,7 @@ class Ticket:
                 places["processes"],
                 tuple(AllowedServer(**server) for server in places["judges"]),
                 AllowedModels(tuple(models["patterns"]), tuple(models["kept_out"])),
+                group and HostGroup(**group),
             ),
             supervisor_pid=content["supervisor_pid"],
         )

@@ -53,6 +53,13 @@ class Engine(StrEnum):
     CONTINUOUS = "continuous"  # faster on a GPU if responses differ in length
 
 
+class Parallel(StrEnum):
+    """What each process of a training holds; it does not change what is learned."""
+
+    DATA = "data"  # the whole base model, and computes a share of each batch
+    SHARDED = "sharded"  # also but a part of the model, for one that does not fit one device
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How completions are sampled."""
@@ -294,8 +301,9 @@ class RoundPlan:
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. A forward
     pass of a training takes `token_budget` tokens, or as many as the free memory allows. Training
-    uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
-    settings, which a round takes when it is launched. If `judge` names an AI judge, it labels the
+    uses `processes` of the worker's processes, or all of them, and `parallel` says whether each
+    holds the base model or a part of it. `chat` None stands for the project's settings, which a
+    round takes when it is launched. If `judge` names an AI judge, it labels the
     round's comparisons. `choose` says whether some of these are chosen by a rule. `gates` says of
     each gate whether the round waits at it, warns, or ignores it. `choice` records from which of
     the launch's choices the plan was made; None: from none.
@@ -316,6 +324,7 @@ class RoundPlan:
     checkpoints_gradients: bool = False
     token_budget: int | None = None
     processes: int | None = None
+    parallel: Parallel = Parallel.DATA
     seed: int = 0
     chat: ChatSettings | None = None
     sampling: Sampling = Sampling()
@@ -342,6 +351,14 @@ class RoundPlan:
         between("seed", self.seed, 0, 2**53)
         if self.four_bit and self.sft is not None and self.sft.is_full:
             raise Invalid("a model in 4 bits cannot be trained in full; SFT needs an adapter")
+        if self.parallel is Parallel.SHARDED:
+            self._refuse_undividable()
+
+    def _refuse_undividable(self) -> None:
+        if self.four_bit:
+            raise Invalid("a model in 4 bits cannot be divided: parallel must be data, not sharded")
+        if self.processes == 1:
+            raise Invalid("parallel sharded divides the model among processes; processes is 1")
 
     @property
     def fits_reward(self) -> bool:

@@ -9,7 +9,7 @@ from app.domain.allowed_servers import AllowedServers
 from app.domain.launch_choice import LaunchChoice
 from app.domain.launch_estimate import LaunchEstimate
 from app.domain.launch_sizes import ProjectData
-from app.domain.plan import Algorithm, Engine, RoundPlan
+from app.domain.plan import Algorithm, Engine, Parallel, RoundPlan
 from app.errors import AttuneError, FigurePending
 from app.models import Judge, Project
 from app.services.checkpoints import label_forecasts, reward_models
@@ -52,6 +52,12 @@ ALGORITHM_HELP = (
 ENGINES = (
     (str(Engine.STATIC), "in batches of similar length"),
     (str(Engine.CONTINUOUS), "with continuous batching"),
+)
+
+
+PARALLELS = (
+    (str(Parallel.DATA), "the whole base model"),
+    (str(Parallel.SHARDED), "a part of it (sharded)"),
 )
 
 
@@ -108,6 +114,7 @@ class LaunchPage:
     rules: Sequence[tuple[str, str]] = choice_fields.RULES
     algorithm_help: str = ALGORITHM_HELP
     engines: Sequence[tuple[str, str]] = ENGINES
+    parallels: Sequence[tuple[str, str]] = PARALLELS
     problems: Mapping[str, str] = field(default_factory=dict)
     judges: Sequence[Judge] = ()
     judged_by: Sequence[tuple[str, str]] = JUDGED_BY

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from app.domain import allowed_servers
 from app.domain.allowed_servers import AllowedServers
-from app.domain.plan import Engine, RoundPlan, SftPlan
+from app.domain.plan import Engine, Parallel, RoundPlan, SftPlan
 from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
 
@@ -31,13 +31,15 @@ class MachineFields(BaseModel):
     four_bit: bool = False
     token_budget: int | None = None
     processes: int | None = None
+    parallel: Parallel = Parallel.DATA
 
     @property
     def is_customized(self) -> bool:
         """Whether any of the fields differs from its default."""
         is_default = self.engine is Engine.STATIC and not self.four_bit
         is_open = self.processes is None and self.token_budget is None
-        return self._has_server or not (is_default and is_open)
+        is_whole = self.parallel is Parallel.DATA
+        return self._has_server or not (is_default and is_open and is_whole)
 
     @property
     def _has_server(self) -> bool:
@@ -56,6 +58,7 @@ class MachineFields(BaseModel):
             four_bit=self.four_bit,
             token_budget=self.token_budget,
             processes=self.processes,
+            parallel=self.parallel,
         )
 
     def machine_problems(self, sft: SftPlan | None, servers: AllowedServers) -> dict[str, str]:
@@ -63,6 +66,7 @@ class MachineFields(BaseModel):
         checks: dict[str, Callable[[], object]] = {
             "four_bit": partial(RoundPlan, four_bit=self.four_bit, sft=sft),
             "processes": partial(RoundPlan, processes=self.processes),
+            "parallel": self._check_parallel,
             "token_budget": partial(RoundPlan, token_budget=self.token_budget),
         }
         if self._has_server:
@@ -76,6 +80,10 @@ class MachineFields(BaseModel):
             except Invalid as error:
                 problems[name] = str(error)
         return problems
+
+    def _check_parallel(self) -> None:
+        if self.processes is None or 1 <= self.processes <= 64:  # else that field has the problem
+            RoundPlan(four_bit=self.four_bit, processes=self.processes, parallel=self.parallel)
 
     def _check_address(self, servers: AllowedServers) -> None:
         url = replace(_VALID, url=self.server_url.strip()).url
@@ -107,4 +115,5 @@ def of(plan: RoundPlan) -> dict[str, Any]:
         "four_bit": plan.four_bit,
         "token_budget": plan.token_budget,
         "processes": plan.processes,
+        "parallel": plan.parallel,
     }

@@ -53,7 +53,7 @@ def test_a_server_is_named_by_keyboard_without_a_script_and_refused_in_place(
         page.locator(SUMMARY).focus()
         page.keyboard.press("Enter")
         assert address.is_visible()
-        for _ in range(5):  # engine, processes, 4 bits, tokens, address
+        for _ in range(6):  # engine, processes, parts, tokens, 4 bits, address
             page.keyboard.press("Tab")
         page.keyboard.type("gpu-1:8001")
         page.keyboard.press("Tab")

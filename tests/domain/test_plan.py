@@ -189,6 +189,9 @@ SAFE = {
         ({"policy": {"plateau": 0}}, "plateau must be 1 to 10000, not 0"),
         ({"processes": 0}, "processes must be 1 to 64, not 0"),
         ({"four_bit": True, "sft": {"is_full": True}}, "cannot be trained in full"),
+        ({"parallel": "pipeline"}, "parallel must be one of data, sharded"),
+        ({"parallel": "sharded", "four_bit": True}, "in 4 bits cannot be divided"),
+        ({"parallel": "sharded", "processes": 1}, "among processes; processes is 1"),
         ({"sft": {"starter": {"width": 10, "heads": 4}}}, "must be a multiple of heads 4"),
     ],
 )

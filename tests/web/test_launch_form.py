@@ -7,6 +7,7 @@ from app.domain.choosing import ChoicePlan, ChoiceRule
 from app.domain.plan import (
     Algorithm,
     Engine,
+    Parallel,
     PolicyPlan,
     RoundPlan,
     Sampling,
@@ -65,6 +66,7 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
             token_budget=4096,
             processes=3,
         ),
+        RoundPlan(parallel=Parallel.SHARDED),
         RoundPlan(server=ServerPlan("https://gpu-1", "m")),
         RoundPlan(reward=RewardPlan(epochs=2, learning_rate=7e-4, search_share=0.4)),
         RoundPlan(
@@ -141,6 +143,10 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
         "server_concurrency": "server concurrency must be 1 to 256, not 257",
     }
     assert LaunchForm.of(RoundPlan()).problems(RoundPlan(), AllowedServers()) == {}
+    divided = LaunchForm(four_bit=True, parallel=Parallel.SHARDED)
+    assert divided.problems(RoundPlan(), AllowedServers()) == {
+        "parallel": "a model in 4 bits cannot be divided: parallel must be data, not sharded"
+    }
     with pytest.raises(Invalid, match="server url must begin with"):
         form.model_copy(update={"four_bit": False}).plan(RoundPlan())
 

@@ -8,6 +8,7 @@ from app.errors import Invalid
 from app.settings import Settings
 from worker import main
 from worker.cli import _queues
+from worker.launcher import HostGroup
 
 
 def test_a_worker_is_built_from_the_settings(tmp_path: Path) -> None:
@@ -17,6 +18,19 @@ def test_a_worker_is_built_from_the_settings(tmp_path: Path) -> None:
     assert (timing.lease_s, timing.heartbeat_s, timing.sweep_s) == (7, 3, 2)
     assert supervisor.queues == ("cpu",)
     assert supervisor.places.artifacts == settings.artifacts
+
+
+def test_hosts_that_share_jobs_meet_at_a_host_and_a_port(tmp_path: Path) -> None:
+    here = Settings(data_dir=tmp_path, job_rendezvous="gpu-1:29400")
+    assert main.build(here, ["gpu"], "cpu").places.group is None
+    with pytest.raises(Invalid, match="ATTUNE_JOB_HOSTS of at least 2, not 1"):
+        main.assistant(here)
+    two = Settings(data_dir=tmp_path, job_hosts=2, job_rendezvous="gpu-1:29400")
+    assert main.build(two, ["gpu"], "cpu").places.group == HostGroup(2, "gpu-1:29400")
+    assert main.assistant(two).group == HostGroup(2, "gpu-1:29400")
+    for wrong in ("", "gpu-1", "gpu-1:", ":29400", "gpu-1:many"):
+        with pytest.raises(Invalid, match=f"as in gpu-1:29400, not '{wrong}'"):
+            main.build(Settings(data_dir=tmp_path, job_hosts=2, job_rendezvous=wrong), ["gpu"])
 
 
 def test_sqlite_is_left_as_it_is() -> None:

@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
 from app.services.jobs.job_leases import ClaimedJob
+from worker.launcher import HostGroup
 from worker.orders import Order, Orders
 from worker.outages import is_outage
 from worker.ticket import Places, Servers, Ticket
@@ -13,7 +14,8 @@ from worker.ticket import Places, Servers, Ticket
 def test_a_ticket_survives_the_pipe_as_one_line() -> None:
     claimed = ClaimedJob(3, 7, "sft", {"text": "two\nlines", "n": [1]}, None, 5)
     servers = Servers(("http://127.0.0.1:8000/v1",), "a key")
-    places = Places("s3://bucket", Path("/work"), "cuda", servers, 4)
+    group = HostGroup(2, "gpu-1:29400")
+    places = Places("s3://bucket", Path("/work"), "cuda", servers, 4, group=group)
     ticket = Ticket(claimed, "sqlite:////tmp/a", places, 12)
     assert "a key" not in repr(ticket)
     line = ticket.to_line()

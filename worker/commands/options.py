@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import typer
 
 from app.domain.chat_settings import ChatSettings, Scalar, SystemTurns
+from app.domain.plan import Parallel
 from app.errors import Invalid
 from worker.files.source import Source
 
@@ -122,6 +123,13 @@ class Training:
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that share the training; one per GPU.")
     ] = 1
+    parallel: Annotated[
+        Parallel,
+        typer.Option(
+            help="What each process holds: the whole base model (data), or a part of it (sharded), "
+            "for one that does not fit one device."
+        ),
+    ] = Parallel.DATA
     checkpoint_gradients: Annotated[
         bool,
         typer.Option(

@@ -10,7 +10,7 @@ from app.errors import Invalid
 
 Values = dict[str, Any]
 
-WHOLE = frozenset({"seed", "four_bit", "checkpoints_gradients", "token_budget"})
+WHOLE = frozenset({"seed", "four_bit", "checkpoints_gradients", "token_budget", "parallel"})
 """Plain names that belong to the plan itself, not to a section."""
 
 

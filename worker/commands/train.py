@@ -8,7 +8,7 @@ import typer
 
 from app.cli.console import emit, say
 from app.domain.chat_settings import ChatSettings
-from app.domain.plan import RoundPlan
+from app.domain.plan import Parallel, RoundPlan
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, Training, flattened
 from worker.commands.plans import plan_of
@@ -160,6 +160,7 @@ def _plan(
         "four_bit": running.four_bit or None,
         "checkpoints_gradients": training.checkpoint_gradients or None,
         "token_budget": training.token_budget,
+        "parallel": None if training.parallel is Parallel.DATA else str(training.parallel),
     }
     return plan_of(section, {**settings, **options, **general}, [*first, *(training.set or [])])
 

@@ -52,6 +52,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     end = training_loop.follow(
         folder, loop, state, save_every=request.save_every, note=note, room=roles.room
     )
+    roles.gather()
     folder.leave_team()
     if not folder.is_first:
         return

@@ -119,7 +119,12 @@ def _whole(
         if not is_trained_here(name):  # what was trained here began from an allowed model
             AllowedModels.of(Settings().base_models).check(name)
         loaded = model_sources.load(
-            name, device=device, four_bit=four_bit, in_full=in_full, chat=chat
+            name,
+            device=device,
+            four_bit=four_bit,
+            in_full=in_full,
+            held="device" if team is None else team.held,
+            chat=chat,
         )
         roles = Roles(loaded, team)
     except (OSError, ValueError) as error:

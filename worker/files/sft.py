@@ -9,7 +9,7 @@ from worker.files import rows
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import RowSplit, TrainingRequest
 from worker.rlhf.model.roles import SFT, Roles
-from worker.training import sft
+from worker.training import dividing, sft
 from worker.training.sft import SftInputs
 
 
@@ -47,6 +47,7 @@ def _roles(request: TrainingRequest, split: RowSplit, folder: RunFolder) -> Role
         raise Invalid("a starter is trained in full; in 4 bits only adapters are trained")
     plan = request.plan.sft
     assert plan is not None
+    dividing.settle(folder, folder.team, request.plan.parallel)
     loaded = sft.build_starter(
         plan.starter,
         split.train,

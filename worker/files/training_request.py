@@ -21,7 +21,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
-from worker.training import conversations, screening, token_ids
+from worker.training import conversations, dividing, screening, token_ids
 from worker.training.model_card import ModelCard
 from worker.training.model_folders import TRAINING
 from worker.training.screening import Refusals
@@ -71,6 +71,7 @@ class TrainingRequest:
 
     def roles(self, folder: RunFolder) -> Roles:
         """Load the model that the run starts from, as the plan says."""
+        dividing.settle(folder, folder.team, self.plan.parallel)
         opened = models.open_model(
             self.model,
             self.device_of(folder),

@@ -79,7 +79,11 @@ def run(context: JobContext) -> None:
     """Train the policy and publish the best weights seen before any alarm."""
     task = context.once(lambda: _task(context))
     roles = checkpoint_weights.load(
-        context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+        context,
+        task.beneath,
+        four_bit=task.plan.four_bit,
+        parallel=task.plan.parallel,
+        chat=task.plan.chat,
     )
     screened = _screened(task, roles)
     task = replace(task, prompts=tuple(screened[0].kept), heldout=tuple(screened[1].kept))

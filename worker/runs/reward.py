@@ -88,7 +88,9 @@ def run(context: JobContext) -> None:
     weights = VoteWeights.of(plan.reward, data.rows)
     for remark in weights.remarks:
         context.say(remark)
-    roles = checkpoint_weights.load(context, task.beneath, four_bit=plan.four_bit, chat=plan.chat)
+    roles = checkpoint_weights.load(
+        context, task.beneath, four_bit=plan.four_bit, parallel=plan.parallel, chat=plan.chat
+    )
     fitting = _fitting(roles, task, data)
     for remark in fitting.remarks:
         context.say(f"{remark}.")
@@ -235,7 +237,11 @@ def _sub_samples(
         context,
         inputs,
         lambda: checkpoint_weights.load(
-            context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+            context,
+            task.beneath,
+            four_bit=task.plan.four_bit,
+            parallel=task.plan.parallel,
+            chat=task.plan.chat,
         ),
     )
 

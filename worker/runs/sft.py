@@ -33,7 +33,7 @@ from worker.runs.gating import GateReadings
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import model_check, model_sources, screening, sft, token_ids
+from worker.training import dividing, model_check, model_sources, screening, sft, token_ids
 from worker.training.sft import SftInputs
 
 HELDOUT_MOST = 200
@@ -188,6 +188,7 @@ def _loaded(context: JobContext, task: SftTask) -> LoadedModel:
             device=context.device,
             four_bit=task.plan.four_bit,
             in_full=bool(task.sft.is_full),
+            held=dividing.settle(context, context.team, task.plan.parallel),
         )
         checkpoint_weights.describe_base(context, task.base, loaded)
         return loaded

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 
 from app.errors import Invalid
+from worker.rlhf.core.parallel import Held
 from worker.rlhf.model import chat_options, models, precision
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.models import LoadedModel
@@ -34,9 +35,12 @@ def load(
     device: torch.device | str = "cpu",
     four_bit: bool = False,
     in_full: bool = False,
+    held: Held = "device",
     chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
     """Load a whole model by its path or hub name; `in_full` if all of its weights are trained.
+
+    `held` says where its weights are put, for processes that divide it.
 
     Raises:
         Invalid: it is not there or is of no use, and stays so; the message names it.
@@ -45,7 +49,9 @@ def load(
     precision.use_tensor_cores(device)
     dtype = torch.float32 if in_full else None
     try:
-        return models.load(name, dtype=dtype, device=device, four_bit=four_bit, chat=chat)
+        return models.load(
+            name, dtype=dtype, device=device, four_bit=four_bit, held=held, chat=chat
+        )
     except (ValueError, SafetensorError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {reason(error, name)}") from error
     except OSError as error:

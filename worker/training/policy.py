@@ -124,6 +124,7 @@ def train(
         note=algorithms.NOTES[plan.policy.algorithm],
         room=roles.room,
     )
+    roles.gather()
     place.leave_team()
     if not place.is_first:
         return None

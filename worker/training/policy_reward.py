@@ -62,17 +62,26 @@ def of_parts(
     built = reward_parts.build(settings, sources, reading)
     items = prompts[: plan.reward.normaliser_prompts]
 
-    def fit() -> dict[str, Any]:
+    def known() -> dict[str, Any] | None:
         kept = place.workdir / RECORD
-        if kept.is_file():  # a resumed run keeps the scales that it began with
-            found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-            return found
-        place.say("Scaling the rewards on the model's own responses …")
+        if not kept.is_file():
+            return None
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return found  # a resumed run keeps the scales that it began with
+
+    def fit() -> dict[str, Any]:
         responses = reasoning.branches(roles.loaded, reward.own_responses(roles, items, plan))
-        record = reward_parts.recorded(settings, built, responses, learned)
-        kept.write_text(json.dumps(record), encoding="utf-8")
+        return reward_parts.recorded(settings, built, responses, learned)
+
+    def keep(record: dict[str, Any]) -> dict[str, Any]:
+        (place.workdir / RECORD).write_text(json.dumps(record), encoding="utf-8")
         return record
 
-    record = place.once(fit)
+    record = place.once(known)
+    if record is None:
+        place.say("Scaling the rewards on the model's own responses …")
+        # Every process takes part in the passes of a divided model.
+        together = fit() if roles.team.is_sharding else None
+        record = place.once(lambda: keep(together or fit()))
     function = reward_parts.scaled(record, built, learned, reading.safety_prompts)
     return PolicyReward(reasoning.ignoring(function, roles.loaded), record=record)

@@ -142,6 +142,7 @@ def fit(
     end = training_loop.follow(
         place, loop, state, save_every=save_every, note=NOTE, room=roles.room
     )
+    roles.gather()
     place.leave_team()
     if not place.is_first:
         return None

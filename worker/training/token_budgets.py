@@ -28,7 +28,9 @@ def of(roles: Roles, wanted: int | None, usual: int, *, recomputes: bool = False
     if free is None:
         return usual
     per_token = bytes_per_token(roles.causal.config.get_text_config(), recomputes=recomputes)
-    return memory_room.tokens_for(free, per_token, least=LEAST, most=MOST)
+    tokens = memory_room.tokens_for(free, per_token, least=LEAST, most=MOST)
+    # Processes that divide a model take the same passes.
+    return min(roles.team.gather([tokens])) if roles.team.is_sharding else tokens
 
 
 def bytes_per_token(config: PretrainedConfig, *, recomputes: bool) -> int:

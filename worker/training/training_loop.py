@@ -150,7 +150,8 @@ def follow(
             )
             order = place.should_stop()
             is_time = save_every is not None and report.step % save_every == 0
-            if order == "preempt" or is_time or time.monotonic() - saved_at > SAVE_EVERY_S:
+            is_due = order == "preempt" or is_time or time.monotonic() - saved_at > SAVE_EVERY_S
+            if _is_due(place, state, is_due):
                 place.flush()  # a curve must not end before the state it belongs to
                 state.values[LAST] = {"reason": last.reason, "metrics": dict(last.metrics)}
                 _save(place, report.step, state)
@@ -169,12 +170,47 @@ def _say_notes(place: RunPlace, room: MemoryRoom | None) -> None:
         room.notes.clear()
 
 
+def _is_due(place: RunPlace, state: TrainingState, is_due: bool) -> bool:
+    """Return whether to save now; what processes divide, they save at the same step."""
+    return place.once(lambda: is_due) if state.is_divided else is_due
+
+
 def _save(place: RunPlace, step: int, state: TrainingState) -> None:
     """Save the state; if that fails, the run continues and earlier states are kept."""
+    save = _save_together if state.is_divided else _save_alone
     try:
-        place.save_state(step, state.save)
+        save(place, step, state)
     except OSError as error:
         log.warning("training state was not saved", run=place.title, step=step, reason=str(error))
+
+
+def _save_alone(place: RunPlace, step: int, state: TrainingState) -> None:
+    place.save_state(step, state.save)
+
+
+def _save_together(place: RunPlace, step: int, state: TrainingState) -> None:
+    """Save in the folder that the first process makes; every process writes its parts there."""
+    if not place.is_first:
+        folder = place.once(_nowhere)  # where the first process is writing
+        if folder is not None:
+            state.save_parts(folder)
+        return
+    shared: list[Path] = []
+
+    def write(folder: Path) -> None:
+        shared.append(folder)
+        place.once(lambda: folder)
+        state.save(folder)
+
+    try:
+        place.save_state(step, write)
+    finally:
+        if not shared:  # the others wait to be told
+            place.once(_nowhere)
+
+
+def _nowhere() -> Path | None:
+    return None
 
 
 def _restored(state: TrainingState) -> LoopEnd:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.plan import RoundPlan
+from app.domain.plan import Parallel, RoundPlan
 from app.errors import Invalid
 from worker.commands.options import Training
 from worker.commands.plans import plan_of
@@ -21,6 +21,7 @@ def test_plain_names_are_the_sections_and_dotted_ones_may_be_anothers() -> None:
 
 def test_four_bits_are_the_plans_own_and_no_sections() -> None:
     assert plan_of("reward", {"four_bit": True}, []).four_bit
+    assert plan_of("reward", {"parallel": "sharded"}, []).parallel is Parallel.SHARDED
     assert plan_of("reward", {}, ["four_bit=true"]).four_bit
     with pytest.raises(Invalid, match="a model in 4 bits cannot be trained in full"):
         plan_of("sft", {"four_bit": True, "is_full": True}, [])

@@ -42,8 +42,8 @@ def card(out: Path) -> dict[str, Any]:
     return found
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / "model" / WEIGHTS)
+def weights(out: Path, file: str = WEIGHTS) -> dict[str, torch.Tensor]:
+    return load_file(out / "model" / file)
 
 
 def policy(base: Path, reward: Path, data: Path, out: Path, *more: object) -> tuple[object, ...]:
@@ -384,20 +384,24 @@ def in_two_processes(*command: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_processes_train_one_model(base: Path, tmp_path: Path) -> None:
+def test_two_processes_train_one_model_of_which_each_holds_a_part(
+    base: Path, tmp_path: Path
+) -> None:
     data = material.demonstrations(tmp_path / "d.jsonl", 24)
 
     def command(name: str) -> tuple[object, ...]:
         rate = ("--learning-rate", 2e-4)  # small, so that differences in rounding stay small
+        parts = ("--full", "--parallel", "sharded", "--save-every", 1, *rate)
         more = (*SMALL, "--epochs", 2, "--device", "cpu", "--json")
-        return ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more, *rate)
+        return ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more, *parts)
 
     both = in_two_processes(*command("both"))
     assert both.returncode == 0, both.stderr[-2000:]
     steps = [json.loads(line)["event"] for line in both.stdout.splitlines()]
     assert steps.count("done") == 1  # the first process alone speaks
     ok(*command("alone"))
-    one, other = weights(tmp_path / "alone"), weights(tmp_path / "both")
+    one, other = (weights(tmp_path / name, "model.safetensors") for name in ("alone", "both"))
+    assert one.keys() == other.keys()
     # In bf16, rounding turns the sign of a few tiny gradients, and with it Adam's first steps.
     same = [torch.isclose(one[name], other[name], atol=1e-5).flatten() for name in one]
     assert float(torch.cat(same).float().mean()) > 0.98

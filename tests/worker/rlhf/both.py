@@ -6,18 +6,21 @@ every loop, the largest difference between its gradients with the other's help a
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
 from worker.rlhf.core.examples import PreferencePair, RankedPrompt, TokenizedDemonstration
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import llama, saving, sharding
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import best_of_n, dpo, ppo, rloo, rollout
 from worker.rlhf.policy.best_of_n import BestOfNConfig
@@ -29,10 +32,12 @@ from worker.rlhf.policy.rollout import Rollout
 from worker.rlhf.reward import reward_model, scoring
 from worker.rlhf.reward.ranking_loss import branches_of
 from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.sampling import decoding
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sft import finetuning
 from worker.rlhf.sft.finetuning import SftConfig
 
+STEPS, SAVED_AT = 4, 2
 PPO = PpoConfig(
     episodes=6,
     max_new_tokens=9,
@@ -62,10 +67,10 @@ def rankings() -> list[RankedPrompt]:
 
 def made(team: Team, *names: str, heads: Sequence[str] = ()) -> Roles:
     """Return the same roles in fp64 every time."""
-    found = tiny.roles(*names, heads=tuple(heads), moved=0.2)
-    found.causal.double()
+    base = tiny.loaded()
+    base.model.double()
+    found = tiny.roles(*names, heads=tuple(heads), moved=0.2, base=base, team=team)
     found.heads.double()
-    found.team = team
     return found
 
 
@@ -74,6 +79,23 @@ def of_sft(team: Team) -> list[nn.Parameter]:
     config = SftConfig(batch_size=7, autocast=False, lora=tiny.LORA, micro_tokens=64)
     run = finetuning.SftRun(roles, demonstrations(), config, TrainingState())
     finetuning.accumulate(roles, "sft", demonstrations(), config)
+    return list(run.weights.values())
+
+
+def of_recomputed_sft(team: Team) -> list[nn.Parameter]:
+    roles = made(team, "sft")
+    roles.checkpoint_gradients(True)
+    config = SftConfig(batch_size=7, autocast=False, lora=tiny.LORA, micro_tokens=64)
+    finetuning.accumulate(roles, "sft", demonstrations(), config)
+    return roles.parameters_of("sft")
+
+
+def of_full_sft(team: Team) -> list[nn.Parameter]:
+    roles = made(team)
+    roles.checkpoint_gradients(team.shards)  # without a part of it, the result is the same
+    config = SftConfig(batch_size=7, autocast=False, full=True, micro_tokens=64)
+    run = finetuning.SftRun(roles, demonstrations(), config, TrainingState())
+    finetuning.accumulate(roles, "base", demonstrations(), config)
     return list(run.weights.values())
 
 
@@ -105,6 +127,8 @@ def of_rloo(team: Team) -> list[nn.Parameter]:
 
 LOOPS: dict[str, Callable[[Team], list[nn.Parameter]]] = {
     "sft": of_sft,
+    "recomputed sft": of_recomputed_sft,
+    "full sft": of_full_sft,
     "reward": of_reward,
     "dpo": of_dpo,
     "ppo": of_ppo,
@@ -149,7 +173,7 @@ def differences(team: Team) -> dict[str, float]:
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
     if parameter.grad is None:
         raise AssertionError("a trained weight has no gradient")
-    return parameter.grad
+    return sharding.whole(parameter.grad)
 
 
 def samples(team: Team) -> list[list[int]]:
@@ -208,6 +232,50 @@ def everything(team: Team) -> dict[str, object]:
     }
 
 
+@contextmanager
+def own_code() -> Iterator[None]:
+    """Use the model's own forward pass, the only one that a divided model has.
+
+    The handwritten ones differ from it by the rounding of its norms, which are in fp32.
+    """
+    written, fused = llama.FAMILIES, decoding.FUSED_FAMILIES
+    llama.FAMILIES = decoding.FUSED_FAMILIES = ()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        llama.FAMILIES, decoding.FUSED_FAMILIES = written, fused
+
+
+def full_steps(
+    team: Team, count: int, saved: Path | None = None, state: TrainingState | None = None
+) -> Roles:
+    """Train all weights up to a step; with a folder, save after the second, all together."""
+    state = state or TrainingState()
+    roles = made(team)
+    config = SftConfig(batch_size=3, autocast=False, full=True, micro_tokens=64, epochs=4)
+    run = finetuning.SftRun(roles, demonstrations(), config, state)
+    while state.step < count:
+        run.step()
+        if saved is not None and state.step == SAVED_AT:
+            if team.is_first:
+                saved.mkdir()
+            team.gather([None])
+            (state.save if team.is_first else state.save_parts)(saved)
+    return roles
+
+
+def saved_whole(roles: Roles, folder: Path) -> dict[str, list[float]]:
+    """Save the whole model as a folder, and return the weights that plain transformers loads."""
+    saving.save_full(roles.loaded, folder)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    return {name: weight.flatten().tolist() for name, weight in plain.state_dict().items()}
+
+
+def led(team: Team, other: Team) -> list[object]:
+    """Return which of the launcher's ranks come first in a team that another process leads."""
+    return [other.gather([team.rank]), other.once(lambda: team.rank), other.is_first]
+
+
 def main(out: Path) -> None:
     """Compute all of it together and alone; the first process writes what came of it."""
     torch.set_num_threads(1)
@@ -219,11 +287,34 @@ def main(out: Path) -> None:
         "ranks": team.gather([team.rank]),
         "shares": team.gather([team.share([5, 9, 2, 7, 3])]),
         "weights": team.gather([steps(team)[1]]),
+        "led by the second": led(team, Team.launched(cpu=True, leads=not team.is_first)),
     }
+    with own_code():
+        divided = Team.launched(cpu=True)
+        divided.shards = True
+        content["divided differences"] = differences(divided)
+        content["divided"] = everything(divided)
+        trained = full_steps(divided, STEPS, out.with_name("state"))
+        trained.gather()
     team.leave()
-    content["alone"] = everything(team)
     if team.is_first:
-        out.write_text(json.dumps(content))
+        content["alone"] = everything(team)
+        out.write_text(json.dumps(content | alone_after(trained, out.parent)))
+
+
+def alone_after(trained: Roles, folder: Path) -> dict[str, object]:
+    """Return what one process computes, and what it makes of the model that two have divided."""
+    state = TrainingState()
+    state.restore(folder / "state")
+    with own_code():
+        return {
+            "alone with own code": everything(Team()),
+            "trained divided": saved_whole(trained, folder / "divided"),
+            "continued alone": saved_whole(
+                full_steps(Team(), STEPS, state=state), folder / "continued"
+            ),
+            "trained alone": saved_whole(full_steps(Team(), STEPS), folder / "alone"),
+        }
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.models.t5.modeling_t5 import T5Attention
 
+from worker.rlhf.core.parallel import Team
 from worker.rlhf.model.models import LoadedModel, adopt
 from worker.rlhf.model.roles import LoraSettings, Roles
 
@@ -152,9 +153,10 @@ def roles(
     seed: int = 0,
     moved: float = 0.05,
     base: LoadedModel | None = None,
+    team: Team | None = None,
 ) -> Roles:
     """Return roles whose adapters differ from the base by random amounts of size `moved`."""
-    made = Roles(base or loaded(seed))
+    made = Roles(base or loaded(seed), team)
     generator = torch.Generator().manual_seed(seed)
     for index, name in enumerate(names):
         made.add_adapter(name, LORA, seed=index)

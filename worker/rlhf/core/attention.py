@@ -19,8 +19,11 @@ BOOLEAN_MASKS = frozenset({"sdpa", NAME})
 
 
 def prefer_fp32(model: PreTrainedModel) -> None:
-    """Switch a model on a CPU to attention in fp32 if it uses the library's SDPA attention."""
-    if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+    """Switch a model on a CPU to attention in fp32 if it uses the library's SDPA attention.
+
+    A model without weights is treated as one on a CPU; on a GPU the switch has no effect.
+    """
+    if model.device.type in ("cpu", "meta") and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 
 

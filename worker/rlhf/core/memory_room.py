@@ -25,12 +25,14 @@ class MemoryRoom:
     """The room for forward passes on a device, halved when memory runs out.
 
     All passes that share a `Roles` share it. `halvings` counts how often memory ran out; `notes`
-    says so, for people, and is emptied by who shows them.
+    says so, for people, and is emptied by who shows them. `is_fixed` says that the passes of
+    several processes are one, so that none can repeat its own.
     """
 
     def __init__(self) -> None:
         self.halvings = 0
         self.notes: list[str] = []
+        self.is_fixed = False
 
     def of(self, most: int) -> int:
         """Return what is left of a budget of tokens, or of rows, at least 1."""
@@ -47,19 +49,28 @@ class MemoryRoom:
             forget: parameters whose gradients an unfinished call leaves behind; they are dropped.
 
         Raises:
-            torch.OutOfMemoryError: if a budget of `LEAST_TOKENS` is still too much.
+            torch.OutOfMemoryError: if a budget of `LEAST_TOKENS` is still too much, or if the room
+                is fixed.
         """
         parameters = list(forget)
         while True:
             try:
                 return act()
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
+                if self.is_fixed:
+                    raise torch.OutOfMemoryError(self._why_fixed(tokens)) from error
                 if self.of(tokens) <= LEAST_TOKENS:
                     raise
             # Not in the handler, where the error keeps the tensors of the failed pass alive.
             self._halve(tokens)
             for parameter in parameters:
                 parameter.grad = None
+
+    def _why_fixed(self, tokens: int) -> str:
+        return (
+            f"memory ran out at {self.of(tokens)} tokens per forward pass, and processes that "
+            "divide a model cannot repeat a step one by one; set a smaller token_budget in the plan"
+        )
 
     def _halve(self, tokens: int) -> None:
         before = self.of(tokens)

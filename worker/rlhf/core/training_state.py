@@ -1,5 +1,8 @@
 """The resumable state of a training loop, in safetensors and JSON.
 
+Weights that processes divide are written and read by all of them (see `part_files`), and by any
+other number of processes; the rest is written by one.
+
 A loop registers what it trains and is consistent at each report it yields: the caller may save
 there, stop, build everything again, restore, and continue to bit-equal weights (on the same kind of
 processor). Writing the folder atomically is left to the caller.
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from worker.rlhf.core import tensor_files
+from worker.rlhf.core import part_files, tensor_files
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -86,6 +89,20 @@ class TrainingState:
         if self.best is not None:
             _copy_into(self._weights, self.best.weights)
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether processes divide the weights, so that all of them must save."""
+        return any(map(part_files.is_divided, self._weights.values()))
+
+    def save_parts(self, folder: Path | str) -> None:
+        """Write this process's part of what is divided, while the first process calls `save`.
+
+        Raises:
+            OSError: if a process could not write.
+        """
+        tensors, _ = self._tensors()
+        part_files.save(_divided(tensors), Path(folder))
+
     def save(self, folder: Path | str) -> None:
         """Write weights, optimizers, generators, counters and the best weights to a folder.
 
@@ -94,16 +111,13 @@ class TrainingState:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"weights/{name}": p.detach() for name, p in self._weights.items()}
+        tensors, groups = self._tensors()
         tensors |= {f"generators/{name}": g.get_state() for name, g in self._generators.items()}
         tensors |= _random_tensors()
         best: Json = None
         if self.best is not None:
-            tensors |= {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
             best = {"value": self.best.value, "step": self.best.step}
-        groups: dict[str, Json] = {}
-        for name, optimizer in self._optimizers.items():
-            groups[name] = _optimizer_content(f"optimizers/{name}", optimizer, tensors)
+        parts = _divided(tensors)
         document: dict[str, Json] = {
             "format": FORMAT,
             "step": self.step,
@@ -112,8 +126,12 @@ class TrainingState:
             "best": best,
             "optimizers": groups,
             "random": _random_values(),
+            "parts": list[Json](sorted(parts)),
         }
-        copies = {name: tensor.clone().contiguous().cpu() for name, tensor in tensors.items()}
+        whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
+        copies = {name: tensor.clone().contiguous().cpu() for name, tensor in whole.items()}
+        if parts:
+            part_files.save(parts, folder)
         tensor_files.save(copies, folder / TENSORS_FILE)
         (folder / VALUES_FILE).write_text(json.dumps(document), encoding="utf-8")
 
@@ -133,15 +151,45 @@ class TrainingState:
         self.values = document["values"]
         best = document["best"]
         self.best = best and Best(best["value"], best["step"], _below("best", tensors))
-        self._restored = _Saved(tensors, document["optimizers"], document["random"])
+        parts = frozenset(document.get("parts", ()))
+        self._restored = _Saved(folder, tensors, parts, document["optimizers"], document["random"])
+
+    def _tensors(self) -> tuple[dict[str, Tensor], dict[str, Json]]:
+        """Return all that is saved of weights and optimizers, and the optimizers' plain numbers."""
+        tensors = {f"weights/{name}": p.detach() for name, p in self._weights.items()}
+        if self.best is not None:
+            tensors |= {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
+        groups: dict[str, Json] = {}
+        for name, optimizer in self._optimizers.items():
+            groups[name] = _optimizer_content(f"optimizers/{name}", optimizer, tensors)
+        return tensors, groups
+
+    def _read_parts(self, saved: "_Saved") -> dict[str, Tensor]:
+        """Read what was divided into tensors that are as the weights are here."""
+        like: dict[str, Tensor] = {}
+        for name in saved.parts:
+            kind, _, rest = name.partition("/")
+            if kind == "optimizers":
+                optimizer, index, _ = rest.split("/")
+                like[name] = _trained(self._optimizers[optimizer])[int(index)]
+            else:
+                like[name] = self._weights[rest]
+        filled = {name: torch.zeros_like(one, requires_grad=False) for name, one in like.items()}
+        if filled:
+            part_files.load(filled, saved.folder)
+        return filled
 
     def _fill(self, saved: "_Saved") -> None:
-        _copy_into(self._weights, _below("weights", saved.tensors))
+        parts = self._read_parts(saved)
+        _copy_into(self._weights, _below("weights", saved.tensors | parts))
         if self.best is not None:
-            devices = {name: p.device for name, p in self._weights.items()}
-            self.best.weights = {n: t.to(devices[n]) for n, t in self.best.weights.items()}
+            weights = self.best.weights | _below("best", parts)
+            self.best.weights = {
+                name: part_files.as_part(tensor.to(self._weights[name].device), self._weights[name])
+                for name, tensor in weights.items()
+            }
         for name, optimizer in self._optimizers.items():
-            content = _below(f"optimizers/{name}", saved.tensors)
+            content = _below(f"optimizers/{name}", saved.tensors | parts)
             _fill_optimizer(optimizer, saved.optimizers[name], content)
         for name, generator in self._generators.items():
             generator.set_state(saved.tensors[f"generators/{name}"])
@@ -150,7 +198,9 @@ class TrainingState:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
+    folder: Path
     tensors: dict[str, Tensor]
+    parts: frozenset[str]
     optimizers: dict[str, dict[str, list[dict[str, Json]]]]
     random: dict[str, list[Json]]
 
@@ -173,7 +223,16 @@ def _copy_into(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor])
                 f"weight {name!r} has shape {tuple(parameter.shape)}, "
                 f"saved is {tuple(saved[name].shape)}"
             )
-        parameter.copy_(saved[name])
+        parameter.copy_(part_files.as_part(saved[name], parameter))
+
+
+def _divided(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if part_files.is_divided(tensor)}
+
+
+def _trained(optimizer: Optimizer) -> list[nn.Parameter]:
+    """Return what an optimizer trains, in the order of its numbers."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _optimizer_content(
@@ -191,9 +250,14 @@ def _fill_optimizer(
     optimizer: Optimizer, saved: Mapping[str, list[dict[str, Json]]], tensors: Mapping[str, Tensor]
 ) -> None:
     state: dict[int, dict[str, Tensor]] = {}
+    trained = _trained(optimizer)
     for name, tensor in tensors.items():
         index, key = name.split("/")
-        state.setdefault(int(index), {})[key] = tensor
+        parameter = trained[int(index)]
+        is_moment = tensor.shape == parameter.shape  # the others count steps
+        state.setdefault(int(index), {})[key] = (
+            part_files.as_part(tensor, parameter) if is_moment else tensor
+        )
     groups = [{**group, "betas": _pair(group["betas"])} for group in saved["groups"]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

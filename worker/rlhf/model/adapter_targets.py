@@ -10,6 +10,7 @@ layer returns more than a tensor. So the layers are observed in a forward pass.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from worker.rlhf.model import encoder_decoder
+from worker.rlhf.model import encoder_decoder, sharding
 from worker.rlhf.model.merged_weights import base_layer
 
 ALL_LINEAR: Final = "all-linear"
@@ -90,7 +91,7 @@ def _called(model: PreTrainedModel) -> set[str]:
         vocabulary = model.config.get_text_config().vocab_size
         ids = torch.arange(PROBE_TOKENS, device=model.device)[None] % vocabulary
         decoded = {"decoder_input_ids": ids} if encoder_decoder.is_one(model) else {}
-        model.base_model(input_ids=ids, **decoded, use_cache=False)
+        sharding.run(model, partial(model.base_model, input_ids=ids, **decoded, use_cache=False))
     return called
 
 

@@ -21,7 +21,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 from worker.rlhf.core import batches, products
 from worker.rlhf.core.attention import BOOLEAN_MASKS
 from worker.rlhf.core.branch_rows import BranchRows
-from worker.rlhf.model import branch_attention, norms
+from worker.rlhf.model import branch_attention, norms, sharding
 from worker.rlhf.model.lora_kernel import is_plain
 from worker.rlhf.model.merged_weights import base_layer
 
@@ -353,6 +353,7 @@ def _is_supported(model: PreTrainedModel) -> bool:
         type(model) in FAMILIES
         and config._attn_implementation in BOOLEAN_MASKS
         and model.device.type == "cpu"
+        and sharding.of(model) is None  # a layer's weights are there in its own forward pass only
         and model.dtype in FULL_PRECISION
         and config.hidden_act == "silu"
         and not getattr(config, "use_sliding_window", False)

@@ -203,7 +203,7 @@ def _shrink(config: PretrainedConfig) -> None:
     for name in GROUPS:
         groups = fields.get(name)
         if isinstance(groups, int) and groups > 1:
-            changes[name] = HEADS if groups == heads else min(groups, 2)
+            changes[name] = min(groups, HEADS if groups == heads else 2)
     for name in VOCABULARIES:
         if isinstance(fields.get(name), int):
             changes[name] = min(fields[name], VOCABULARY)

@@ -7,7 +7,7 @@ of them. Only safetensors files are loaded, and no remote code is run.
 """
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -21,18 +21,21 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from worker.rlhf.core import attention, batches, products
 from worker.rlhf.core.batches import EncoderInput
+from worker.rlhf.core.parallel import Held
 from worker.rlhf.model import (
     bare_template,
     chat_options,
     encoder_decoder,
     ends,
     precision,
+    sharding,
     soundness,
     supported,
 )
@@ -93,6 +96,7 @@ def load(
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
+    held: Held = "device",
     chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
     """Load a language model and its tokenizer from a local path or the Hub.
@@ -100,7 +104,8 @@ def load(
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
     take a quarter of the memory of bf16; adapters on them are trained in full precision. `dtype`
     None is the precision of a base that is not trained itself (see `precision.of_frozen`), "auto"
-    the one in which the model is stored. `chat` is how conversations are rendered
+    the one in which the model is stored. `held` says where the weights are put, for
+    processes that divide the model; "nothing" reads none. `chat` is how conversations are rendered
     for it.
 
     Raises:
@@ -112,24 +117,29 @@ def load(
     supported.refuse(config)
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    model, read = _model_class(name, revision).from_pretrained(
-        name,
-        revision=revision,
-        dtype=precision.of_frozen(device) if dtype is None else dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        quantization_config=settings,
-        device_map={"": str(device)} if four_bit else None,
-        ignore_mismatched_sizes=True,  # they are refused below, by name
-        output_loading_info=True,
-    )
-    soundness.refuse_incomplete(read["missing_keys"], read["mismatched_keys"])
+    precise = precision.of_frozen(device) if dtype is None else dtype
+    model: Any
+    if held == "nothing":
+        model = _without_weights(name, revision, precise)
+    else:
+        model, read = _model_class(name, revision).from_pretrained(
+            name,
+            revision=revision,
+            dtype=precise,
+            use_safetensors=True,
+            trust_remote_code=False,
+            quantization_config=settings,
+            device_map={"": str(device)} if four_bit else None,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            output_loading_info=True,
+        )
+        soundness.refuse_incomplete(read["missing_keys"], read["mismatched_keys"])
+        soundness.refuse_not_finite(model.named_parameters())
     soundness.refuse_other_tokenizer(tokenizer, model.get_input_embeddings().weight.shape[0])
     if four_bit:
         _keep_gradients(model)
-    else:  # a quantized model cannot be moved
+    elif held == "device":  # a quantized model cannot be moved
         model = model.to(torch.device(device))
-    soundness.refuse_not_finite(model.named_parameters())
     stored = config.get_text_config().dtype or config.dtype
     known = stored if isinstance(stored, torch.dtype) else None
     return replace(adopt(model, tokenizer, name), chat=chat, stored_dtype=known)
@@ -200,6 +210,11 @@ def trunk(model: PreTrainedModel) -> nn.Module:
     return model.base_model
 
 
+def run_trunk(model: PreTrainedModel, **inputs: Any) -> Any:
+    """Return the output of the trunk of a model, whole or divided among processes."""
+    return sharding.run(model, partial(trunk(model), **inputs))
+
+
 def hidden(
     model: PreTrainedModel,
     input_ids: Tensor,
@@ -213,7 +228,8 @@ def hidden(
     """
     if encoder is not None:
         return encoder_decoder.hidden(model, input_ids, attention_mask, encoder)
-    output = trunk(model)(
+    output = run_trunk(
+        model,
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=position_ids,
@@ -287,7 +303,8 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         encoder = batches.encoder_input(ids.tolist(), pad_id=0).to(model.device)
         decoded = {"decoder_input_ids": ids, "decoder_attention_mask": is_real}
     try:
-        expected = model(input_ids=ids, attention_mask=is_real, **decoded, use_cache=False).logits
+        whole = partial(model, input_ids=ids, attention_mask=is_real, **decoded, use_cache=False)
+        expected = sharding.run(model, whole).logits
         computed = logits(model, hidden(model, ids, is_real, encoder=encoder))
     except AttributeError as error:
         raise ValueError(
@@ -328,6 +345,20 @@ def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
 def _model_class(name: str, revision: str | None) -> Any:
     config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     return encoder_decoder.auto_class(config)
+
+
+def _without_weights(
+    name: str, revision: str | None, dtype: torch.dtype | Literal["auto"]
+) -> PreTrainedModel:
+    """Return a model whose weights another process has; see `sharding`."""
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    with torch.device("meta"):
+        make: Any = encoder_decoder.auto_class(config).from_config
+        model: PreTrainedModel = make(config, dtype=dtype)
+    with suppress(OSError):  # not all models have one
+        read: Any = GenerationConfig.from_pretrained
+        model.generation_config = read(name, revision=revision)
+    return model
 
 
 def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:

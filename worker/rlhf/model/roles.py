@@ -23,7 +23,14 @@ from worker.rlhf.core.branch_rows import BranchRows
 from worker.rlhf.core.logprobs import LmHead
 from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
+from worker.rlhf.model import (
+    adapter_keys,
+    adapter_targets,
+    encoder_decoder,
+    llama,
+    models,
+    sharding,
+)
 from worker.rlhf.model.adapter_switch import AdapterSwitch
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
@@ -46,8 +53,9 @@ class LoraSettings:
 class Roles:
     """A base model with named adapters and heads, of which one role is active at a time.
 
-    `team` is the processes that train it together, each with a full copy; `room` is what the
-    device's memory leaves for their forward passes.
+    `team` is the processes that train it together, each with a full copy of the base, or with a
+    part of it if the team shards; `room` is what the device's memory leaves for their forward
+    passes.
     """
 
     def __init__(self, loaded: LoadedModel, team: Team | None = None) -> None:
@@ -64,6 +72,9 @@ class Roles:
         self._live: weakref.WeakSet[LiveGraph] = weakref.WeakSet()
         self._checkpoints = False
         self.causal.requires_grad_(False)
+        if self.team.is_sharding:
+            self.room.is_fixed = True  # a pass cannot be repeated by one process alone
+            sharding.divide(self.causal, self.team)
         models.refuse_unknown_logits(self.causal)
 
     # Properties
@@ -114,6 +125,9 @@ class Roles:
             ValueError: if the role has neither adapter nor head.
         """
         if name == BASE:
+            shards = sharding.of(self.causal)
+            if shards is not None:
+                shards.free()  # else some would be copies that the next pass replaces
             return {
                 key: p
                 for key, p in self.causal.named_parameters()
@@ -207,6 +221,18 @@ class Roles:
         else:
             self.causal.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
         self._checkpoints = enabled
+
+    def gather(self) -> None:
+        """Make a divided base whole in the first process, which continues alone; all must call it.
+
+        In the other processes it is empty then.
+        """
+        shards = sharding.of(self.causal)
+        if shards is None:
+            return
+        shards.gather()
+        if self.team.is_first:
+            self.heads.to(self.device)
 
     # Using roles
 

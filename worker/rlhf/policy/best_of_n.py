@@ -108,9 +108,10 @@ def winners(
     """
     if not prompts:
         raise ValueError("best-of-n needs at least one prompt")
-    share = roles.team.share([len(prompt.prompt_ids) for prompt in prompts])
-    own_prompts = [prompts[index] for index in share]
-    own_winners = _winners(roles, own_prompts, reward, config, role)
+    costs = [len(prompt.prompt_ids) for prompt in prompts]
+    share = roles.team.share(costs)
+    own_prompts = [prompts[index] for index in roles.team.taken(share, costs)]
+    own_winners = _winners(roles, own_prompts, reward, config, role)[: len(share)]
     by_index = dict(roles.team.gather(list(zip(share, own_winners, strict=True))))
     return [by_index[index] for index in range(len(prompts))]
 

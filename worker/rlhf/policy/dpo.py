@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from worker.rlhf.core import batches, config_checks, device_reads, optimization, schedule
 from worker.rlhf.core.epoch_order import EpochBatches
@@ -134,7 +133,7 @@ class DpoRun:
         rate = self.config.learning_rate * schedule.linear(self.state.step, self.steps)
         batch = [self.ranked_prompts[index] for index in self.order.batch(self.state.step)]
         metrics = accumulate(self.roles, batch, self.config)
-        metrics["grad_norm"] = float(clip_grad_norm_(self.parameters, self.config.grad_clip))
+        metrics["grad_norm"] = float(optimization.clip(self.parameters, self.config.grad_clip))
         optimization.advance(self.optimizer, rate)
         self.state.step += 1
         return metrics | {
@@ -151,19 +150,24 @@ def accumulate(roles: Roles, batch: Sequence[RankedPrompt], config: DpoConfig) -
     ]
     share = roles.team.share(tokens)
 
+    def idle() -> list[int]:
+        return [tokens.index(min(tokens))]
+
     def backward() -> tuple[list[Tensor], list[tuple[int, Tensor]]]:
         sums: list[Tensor] = []
         rewards_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
         budget = roles.room.of(config.token_budget)
-        for group in batches.by_tokens([tokens[row] for row in share], budget):
-            rows = [share[index] for index in group]
+        own = batches.by_tokens([tokens[row] for row in share], budget)
+        groups = [[share[index] for index in group] for group in own]
+        for rows, weight in roles.team.in_step(groups, idle):
             micro_batch = [batch[row] for row in rows]
             with roles.role("policy"):
                 rewards = implicit_rewards(roles, micro_batch, config)
-                loss = loss_of(rewards, micro_batch, terms).sum() / len(batch)
+                loss = weight * loss_of(rewards, micro_batch, terms).sum() / len(batch)
                 torch.autograd.backward(loss)
-            sums.append(loss.detach())
-            rewards_by_row += zip(rows, [r.detach() for r in rewards], strict=True)
+            if weight:
+                sums.append(loss.detach())
+                rewards_by_row += zip(rows, [r.detach() for r in rewards], strict=True)
         return sums, rewards_by_row
 
     sums, rewards_by_row = roles.room.taking(

@@ -14,7 +14,6 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.utils import clip_grad_norm_
 
 from worker.rlhf.core import config_checks, epoch_order, losses, optimization, schedule
 from worker.rlhf.core.batches import Batch
@@ -27,7 +26,7 @@ from worker.rlhf.policy import advantages, kl, rollout
 from worker.rlhf.policy.fresh_votes import FreshVotes
 from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
-from worker.rlhf.policy.rollout import Forward, Rollout
+from worker.rlhf.policy.rollout import Episodes, Forward, Rollout
 from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.sampling.sampling import SamplingConfig
@@ -276,12 +275,14 @@ class Update:
         def backward() -> MetricSums:
             own = MetricSums()
             batches = rollout.micro_batches(self.roles, episodes, own_rows, self.config.forward)
+            passes = self.roles.team.in_step(batches, lambda: self._idle(episodes, rows))
             for role, role_loss in self.role_losses.items():
                 with self.roles.role(role):
-                    for batch in batches:
+                    for batch, weight in passes:
                         loss_sum, metric_sums = role_loss(self.roles, targets, batch, self.config)
-                        torch.autograd.backward(loss_sum / tokens)
-                        own.add(metric_sums, count=batch.response_tokens)
+                        torch.autograd.backward(weight * loss_sum / tokens)
+                        if weight:
+                            own.add(metric_sums, count=batch.response_tokens)
             return own
 
         forget = [p for role in self.optimizers for p in self.roles.parameters_of(role)]
@@ -289,10 +290,15 @@ class Update:
         for role in self.optimizers:
             self.roles.team.sum_gradients(self.roles.parameters_of(role))
 
+    def _idle(self, episodes: Episodes, rows: Sequence[int]) -> Batch:
+        """Return a small batch of the minibatch, for a process that has no more of its own."""
+        smallest = [min(rows, key=lambda row: int(episodes.lengths[row]))]
+        return rollout.micro_batches(self.roles, episodes, smallest, self.config.forward)[0]
+
     def _advance(self, rate_share: float, sums: MetricSums) -> None:
         """Clip gradients per role, so that large value gradients leave the policy's, and step."""
         for role, optimizer in self.optimizers.items():
-            norm = clip_grad_norm_(self.roles.parameters_of(role), self.config.grad_clip)
+            norm = optimization.clip(self.roles.parameters_of(role), self.config.grad_clip)
             sums.add({f"grad_norm/{role}": norm}, count=1)
             optimization.advance(optimizer, self.rates[role] * rate_share)
 

@@ -142,12 +142,14 @@ def collect(
     team = roles.team
     if team.size == 1:
         return _collect(roles, prompts, reward, sampling_config, forward, with_values)
-    share = team.share([len(prompt.prompt_ids) for prompt in prompts])
+    costs = [len(prompt.prompt_ids) for prompt in prompts]
+    share = team.share(costs)
     parts: list[tuple[list[int], Rollout]] = []
-    if share:
-        own_prompts = [prompts[index] for index in share]
+    taken = team.taken(share, costs)
+    if taken:
+        own_prompts = [prompts[index] for index in taken]
         own_part = _collect(roles, own_prompts, reward, sampling_config, forward, with_values)
-        parts.append((share, own_part))
+        parts += [(share, own_part)] if share else []
     return join(team.gather(parts))
 
 
@@ -239,15 +241,16 @@ def _matrices(
 
     Role by role, so that each is activated once.
     """
-    groups = micro_batches(roles, episodes, range(len(episodes.prompts)), forward)
+    own = micro_batches(roles, episodes, range(len(episodes.prompts)), forward)
+    groups = [group for group, _ in roles.team.in_step(own, lambda: own[0])]
 
     def matrix(parts: Sequence[Tensor | None]) -> Tensor:
-        found = [part for part in parts if part is not None]
+        found = [part for part in parts[: len(own)] if part is not None]
         whole = torch.zeros(episodes.is_response.shape)
         if found:
             host = torch.cat(found).cpu()  # waits for the device once
             for group, part in zip(
-                groups, torch.split(host, [g.response_tokens for g in groups]), strict=True
+                own, torch.split(host, [g.response_tokens for g in own]), strict=True
             ):
                 put(whole, episodes, group, part)
         return whole

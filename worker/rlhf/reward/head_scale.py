@@ -40,9 +40,15 @@ def settle(roles: Roles, names: Sequence[str], ranked_prompts: Sequence[RankedPr
         return
     probe = scoring.probe(roles)
     for name in names:
-        # Computed once, so that all processes of a team start from the same weights.
-        settled: Tensor = roles.team.once(partial(_settled, roles, name, branches, probe))
+        settle_one = partial(_settled, roles, name, branches, probe)
+        # Those of the first process, so that all of a team start from the same weights.
+        own = settle_one() if roles.team.is_sharding else None
+        settled: Tensor = roles.team.once(settle_one if own is None else partial(_same, own))
         roles.head(name).weight.copy_(settled)
+
+
+def _same(weight: Tensor) -> Tensor:
+    return weight
 
 
 def _settled(

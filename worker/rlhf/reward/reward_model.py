@@ -12,7 +12,6 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from worker.rlhf.core import config_checks, device_reads, optimization, schedule
 from worker.rlhf.core.epoch_order import EpochBatches
@@ -182,7 +181,7 @@ class RewardRun:
         for member, name in enumerate(self.names):
             for key, value in self.accumulate(name, self.batch(member)).items():
                 means[key] = means.get(key, 0.0) + value / len(self.names)
-            norm = clip_grad_norm_(list(self.trained(name).values()), self.config.grad_clip)
+            norm = optimization.clip(self.trained(name).values(), self.config.grad_clip)
             means["grad_norm"] = means.get("grad_norm", 0.0) + float(norm) / len(self.names)
         optimization.advance(self.optimizer, rate)
         if self.config.criteria:
@@ -218,20 +217,25 @@ class RewardRun:
         share = self.roles.team.share([branch.tokens for branch in branches])
         own_branches = [branches[row] for row in share]
 
+        def idle() -> list[int]:
+            return [min(range(len(branches)), key=lambda row: branches[row].tokens)]
+
         def backward() -> tuple[list[Tensor], list[tuple[int, Tensor]]]:
             sums: list[Tensor] = []
             scores_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
-            for group in scoring.micro_batches(own_branches, self._budget):
-                rows = [share[index] for index in group]
+            own = scoring.micro_batches(own_branches, self._budget)
+            groups = [[share[index] for index in group] for group in own]
+            for rows, weight in self.roles.team.in_step(groups, idle):
                 layout = shared_prefix.lay_out(
                     [branches[row] for row in rows], self.probe, pad_id=self.roles.pad_id
                 )
                 with self.roles.role(name):
                     scores, losses = self._losses(name, layout, [batch[row] for row in rows])
-                    loss = losses.sum() / len(batch)
+                    loss = weight * losses.sum() / len(batch)
                     torch.autograd.backward(loss)
-                sums.append(loss.detach())
-                scores_by_row += zip(rows, [s.detach() for s in scores], strict=True)
+                if weight:
+                    sums.append(loss.detach())
+                    scores_by_row += zip(rows, [s.detach() for s in scores], strict=True)
             return sums, scores_by_row
 
         sums, scores_by_row = self.roles.room.taking(

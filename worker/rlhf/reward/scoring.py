@@ -82,14 +82,16 @@ class AdapterReward:
             raise ValueError("there is no completion to score")
         starts = offsets(branches)
         scores = torch.zeros(len(self.names), starts[-1])
-        for group in micro_batches(branches, self.roles.room.of(self.token_budget)):
+        groups = micro_batches(branches, self.roles.room.of(self.token_budget))
+        for group, weight in self.roles.team.in_step(groups, lambda: groups[0]):
             layout = shared_prefix.lay_out(
                 [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
             )
             columns = [n for index in group for n in range(starts[index], starts[index + 1])]
             for row, name in enumerate(self.names):
                 layout_scores = score_layout(self.roles, name, layout, autocast=self.autocast)
-                scores[row, columns] = layout_scores.cpu()
+                if weight:
+                    scores[row, columns] = layout_scores.cpu()
         return scores
 
 
@@ -103,10 +105,12 @@ def score(
 def raw_together(reward: AdapterReward, branches: Sequence[Branches]) -> Tensor:
     """Return the raw scores, [M, N], of which each process of the team computes a share."""
     team = reward.roles.team
-    share = team.share([branch.tokens for branch in branches])
-    raw = reward.raw([branches[index] for index in share]) if share else None
+    costs = [branch.tokens for branch in branches]
+    share = team.share(costs)
+    taken = team.taken(share, costs)
+    raw = reward.raw([branches[index] for index in taken]) if taken else None
     counts = [len(branches[index].completions) for index in share]
-    parts = () if raw is None else torch.split(raw, counts, dim=1)
+    parts = () if raw is None or not share else torch.split(raw, counts, dim=1)
     by_branch = dict(team.gather(list(zip(share, parts, strict=True))))
     return torch.cat([by_branch[index] for index in range(len(branches))], dim=1)
 

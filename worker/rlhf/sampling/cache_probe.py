@@ -8,6 +8,7 @@ prompts, repeated and dropped rows, and is compared with separate passes over th
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import torch
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.layout_probe import FAILURES
-from worker.rlhf.model import encoder_decoder, miniature, models
+from worker.rlhf.model import encoder_decoder, miniature, models, sharding
 from worker.rlhf.sampling.decoding import DecodingEngine, FusedEngine, can_fuse
 from worker.rlhf.sampling.encoder_decoding import EncoderDecoderEngine
 from worker.rlhf.sampling.general_decoding import GeneralEngine, RecomputingEngine
@@ -94,7 +95,7 @@ def probe(model: PreTrainedModel) -> EngineChoice:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def mismatch(model: PreTrainedModel, make: Make) -> str | None:
     """Return how an engine differs from passes over the whole texts, or None if it agrees."""
     try:
@@ -145,5 +146,6 @@ def _difference(model: PreTrainedModel, decoding: DecodingEngine) -> float:
 
 def _last_logits(model: PreTrainedModel, text: list[int]) -> Tensor:
     ids = torch.tensor([text], device=model.device)
-    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+    output = sharding.run(model, partial(model, input_ids=ids, use_cache=False))
+    logits: Tensor = output.logits[0, -1].float()
     return logits

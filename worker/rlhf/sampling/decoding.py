@@ -20,7 +20,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import PaddingSide
 from worker.rlhf.core.products import PackedLinear
-from worker.rlhf.model import models
+from worker.rlhf.model import models, sharding
 from worker.rlhf.model.merged_weights import base_layer, merged_weight
 from worker.rlhf.sampling import caches
 
@@ -54,6 +54,8 @@ def can_fuse(model: PreTrainedModel) -> bool:
     """Return whether `FusedEngine` computes exactly what the model does."""
     config = model.config
     if type(model) not in FUSED_FAMILIES or models.is_quantized(model):
+        return False
+    if sharding.of(model) is not None:
         return False
     if model.num_parameters() > FUSED_PARAMETERS:
         return False

@@ -58,8 +58,11 @@ class GeneralEngine:
 
     def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         with models.autocast(self._bf16, input_ids.device):
-            output = models.trunk(self._model)(
-                input_ids=input_ids, use_cache=True, **self._state(input_ids, position_ids)
+            output = models.run_trunk(
+                self._model,
+                input_ids=input_ids,
+                use_cache=True,
+                **self._state(input_ids, position_ids),
             )
             return models.logits(self._model, output.last_hidden_state[:, -1]).float()
 
@@ -113,7 +116,8 @@ class RecomputingEngine:
         columns = torch.arange(width, device=self._ids.device)
         is_real = columns < self._lengths[:, None]
         with models.autocast(self._bf16, self._ids.device):
-            output = models.trunk(self._model)(
+            output = models.run_trunk(
+                self._model,
                 input_ids=self._ids[:, :width],
                 attention_mask=is_real,
                 position_ids=batches.position_ids(is_real),

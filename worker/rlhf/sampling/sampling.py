@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from worker.rlhf.core import batches, config_checks
 from worker.rlhf.core.examples import PromptItem, SampledCompletion
+from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import models, template
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles, loaded_of, run_as
@@ -86,12 +87,17 @@ def generate(
     lengths = [len(prompt.prompt_ids) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
     size = max(1, config.batch_size // config.n)
-    for start in range(0, len(order), size):
-        batch = [prompts[index] for index in order[start : start + size]]
+    team = model.team if isinstance(model, Roles) else Team()
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    for group, weight in team.in_step(groups, lambda: order[:1]):
+        batch = [prompts[index] for index in group]
         # Not across a yield: the caller may activate another role in between.
-        with run_as(model, role):
-            drawn = _draw_batch(engine, loaded, batch, config, watch)
-        yield from _completions(drawn, batch, loaded, config)
+        # The weights that a divided model gathers here are used in training too.
+        graph = torch.no_grad() if team.is_sharding else torch.inference_mode()
+        with run_as(model, role), graph:
+            drawn = _draw_batch(engine, loaded, batch, config, team, watch)
+        if weight:
+            yield from _completions(drawn, batch, loaded, config)
 
 
 def uniforms(seed: int, key: str, sample_index: int, count: int) -> np.ndarray:
@@ -108,13 +114,13 @@ class _Drawn:
     lengths: Tensor  # [B]
 
 
-@torch.inference_mode()
 def _draw_batch(
     engine: DecodingEngine,
     loaded: LoadedModel,
     prompts: Sequence[PromptItem],
     config: SamplingConfig,
-    watch: Watch | None = None,
+    team: Team,
+    watch: Watch | None,
 ) -> _Drawn:
     device = loaded.model.device
     batch = batches.pad(
@@ -139,23 +145,25 @@ def _draw_batch(
         batch.input_ids.to(device), batch.is_real.to(device), config.n, config.max_new_tokens
     )
     for step in range(config.max_new_tokens):
-        drawn, drawn_logprobs = draw(logits, chances[live, step], config)
-        tokens[live, step] = drawn
-        logprobs[live, step] = drawn_logprobs
-        if watch is not None and watch(tokens[:, : step + 1]):
-            lengths = lengths.clamp(max=step + 1)
-            break
+        if live.numel() > 0:  # else others of the team are not done, and the engine runs for them
+            drawn, drawn_logprobs = draw(logits, chances[live, step], config)
+            tokens[live, step] = drawn
+            logprobs[live, step] = drawn_logprobs
+            if watch is not None and watch(tokens[:, : step + 1]):
+                lengths, live = lengths.clamp(max=step + 1), live[:0]
         if step + 1 == config.max_new_tokens:
             break
-        if config.stop_at_eos:
+        if config.stop_at_eos and live.numel() > 0:
             # A finished row that is still in the engine keeps its first length.
             ended = torch.isin(drawn, ends)
             lengths[live] = torch.where(ended, lengths[live].clamp(max=step + 1), lengths[live])
             kept = _drop_finished(engine, lengths[live] <= step + 1)
             if kept is not None:
-                live, drawn = live[kept], drawn[kept]
-            if live.numel() == 0:
-                break
+                live = live[kept]
+                drawn = drawn[kept] if live.numel() > 0 else drawn
+        is_live = live.numel() > 0
+        if not (team.is_any(is_live) if team.is_sharding else is_live):
+            break
         logits = engine.step(drawn)
     return _Drawn(tokens.cpu(), logprobs.cpu(), lengths.cpu())
 

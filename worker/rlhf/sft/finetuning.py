@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from worker.rlhf.core import config_checks, device_reads, logprobs, optimization, schedule
 from worker.rlhf.core.batches import Batch
@@ -126,7 +125,7 @@ class SftRun:
         )
         batch = [self.demonstrations[index] for index in self.order.batch(self.state.step)]
         loss, response_tokens = accumulate(self.roles, self.role, batch, self.config, self.rows)
-        norm = clip_grad_norm_(list(self.weights.values()), self.config.grad_clip)
+        norm = optimization.clip(self.weights.values(), self.config.grad_clip)
         optimization.advance(self.optimizer, rate)
         self.state.step += 1
         seconds = time.perf_counter() - started
@@ -196,12 +195,17 @@ def accumulate(
     share = roles.team.share([packing.tokens_of(example) for example in demonstrations])
     own = [demonstrations[index] for index in share]
 
+    def idle() -> Batch:
+        shortest = min(demonstrations, key=packing.tokens_of)
+        return next(_micro_batches(roles, [shortest], config, rows))
+
     def backward() -> list[Tensor]:
         sums: list[Tensor] = []
-        for batch in _micro_batches(roles, own, config, rows):
+        batches = list(_micro_batches(roles, own, config, rows)) if own else []
+        for batch, weight in roles.team.in_step(batches, idle):
             with roles.role(role):
-                loss = _loss_sum(roles, role, batch, config) / tokens
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss = weight * _loss_sum(roles, role, batch, config) / tokens
+                torch.autograd.backward(loss)
             sums.append(loss.detach())
         return sums
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
+from app.domain.plan import Parallel
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
@@ -25,7 +26,7 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import model_check, model_sources, screening
+from worker.training import dividing, model_check, model_sources, screening
 from worker.training.layout import ADAPTER, FULL
 
 
@@ -72,12 +73,16 @@ def load(
     beneath: Layers,
     *,
     four_bit: bool = False,
+    parallel: Parallel = Parallel.DATA,
     chat: ChatSettings | None = None,
 ) -> Roles:
-    """Load the full model, and its SFT adapter if there is one."""
+    """Load the full model, and its SFT adapter if there is one; processes may divide the former."""
     path = source(context, beneath.whole)
     options = screening.options_of(chat)
-    loaded = model_sources.load(path, device=context.device, four_bit=four_bit, chat=options)
+    held = dividing.settle(context, context.team, parallel)
+    loaded = model_sources.load(
+        path, device=context.device, four_bit=four_bit, held=held, chat=options
+    )
     describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
     model_check.guard(roles, path)

@@ -6,6 +6,7 @@ files. The others compute their share of each batch from the same data, and end 
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from app.db import Database
 from app.errors import Invalid
 from worker import artifacts
-from worker.launcher import USES_CPU
+from worker.launcher import JOINS, USES_CPU
 from worker.orders import Orders
 from worker.rlhf.core.parallel import Team
 from worker.runs import Run, find
@@ -75,17 +76,51 @@ def main(find: Callable[[str], Run] = find) -> int:
     """Run this process's part of the job whose ticket the first reads; return the exit status."""
     job_process.die_with(os.getppid())
     orders = Orders()
-    is_first = os.environ["RANK"] == "0"
+    # On several hosts the launcher's ranks do not say where the pipe is.
+    is_first = os.environ["LOCAL_RANK"] == "0" and JOINS not in os.environ
     # torchrun forwards SIGTERM to all: the others must continue until the first has saved.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: orders.give("preempt"))
     too_many = _too_many()
     if too_many:
         return _refuse(too_many, orders) if is_first else 0
-    team = Team.launched(cpu=os.environ.get(USES_CPU) == "true")
+    team = Team.launched(cpu=os.environ.get(USES_CPU) == "true", leads=is_first)
     ticket = Ticket.from_line(team.once(sys.stdin.readline))
     if is_first:
         job_process.listen_to(orders)
-    return job_process.run(_context(ticket, orders, team), find)
+    context = _context(ticket, orders, team)
+    if team.size > int(os.environ["LOCAL_WORLD_SIZE"]):
+        apart = _hosts_apart(team, context)
+        if apart:
+            return _fail(context, apart) if is_first else 0
+        _say_unasked(context)
+    return job_process.run(context, find)
+
+
+def _hosts_apart(team: Team, context: JobContext) -> str:
+    """Return why the hosts of a group cannot share the job, if they do not share its folder."""
+    marked = team.once(lambda: _marked(context.workdir))
+    hosts = team.gather([] if marked.exists() else [socket.gethostname()])
+    if not hosts:
+        return ""
+    return (
+        f"the hosts {', '.join(sorted(set(hosts)))} do not see {marked.parent}: all hosts of a "
+        "group need ATTUNE_WORK in a file system that they share"
+    )
+
+
+def _say_unasked(context: JobContext) -> None:
+    asked = context.payload.get("processes")
+    if asked:
+        context.say(
+            f"processes = {asked} of the plan is ignored: in a group of hosts each runs "
+            f"{os.environ['LOCAL_WORLD_SIZE']} (ATTUNE_JOB_PROCESSES)."
+        )
+
+
+def _marked(folder: Path) -> Path:
+    mark = folder / "hosts"
+    mark.write_text(socket.gethostname(), encoding="utf-8")
+    return mark
 
 
 def _context(ticket: Ticket, orders: Orders, team: Team) -> JobContext:
@@ -111,8 +146,12 @@ def _too_many() -> str:
 
 
 def _refuse(reason: str, orders: Orders) -> int:
+    ticket = Ticket.from_line(sys.stdin.readline())
+    return _fail(job_process.make_context(ticket, orders), reason)
+
+
+def _fail(context: JobContext, reason: str) -> int:
     def refuse(_context: JobContext) -> None:
         raise Invalid(reason)
 
-    ticket = Ticket.from_line(sys.stdin.readline())
-    return job_process.run(job_process.make_context(ticket, orders), lambda _kind: refuse)
+    return job_process.run(context, lambda _kind: refuse)

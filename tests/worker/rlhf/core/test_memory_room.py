@@ -182,3 +182,15 @@ def test_a_budget_fits_into_the_free_memory() -> None:
     ]
     assert found == [512, 2304, 65_536]
     assert memory_room.free_bytes(torch.device("cpu")) is None
+
+
+def test_one_of_several_processes_does_not_repeat_a_pass_alone() -> None:
+    room = MemoryRoom()
+    room.is_fixed = True
+    with pytest.raises(torch.OutOfMemoryError, match="set a smaller token_budget"):
+        room.taking(_out_of_memory, tokens=4096)
+    assert room.halvings == 0
+
+
+def _out_of_memory() -> None:
+    raise torch.OutOfMemoryError

@@ -43,6 +43,11 @@ def test_the_fastest_engine_that_is_right_is_chosen(name: str, use: str) -> None
         assert choice.why.startswith("its cache cannot be used: ")
 
 
+def test_a_model_with_fewer_heads_than_a_miniature_is_probed_too() -> None:
+    few = small("llama", num_attention_heads=2, num_key_value_heads=2, hidden_size=16)
+    assert cache_probe.mismatch(few, GeneralEngine) is None
+
+
 def test_a_model_that_sees_later_tokens_is_refused_by_its_type() -> None:
     with pytest.raises(ValueError, match="models of type 'bert' cannot be sampled"):
         cache_probe.choose(small("bert"))

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ from safetensors.torch import load_file
 from sqlalchemy import func, select
 
 from app.db import Database
+from app.domain.plan import Parallel
 from app.domain.states import JobState
 from app.models import Checkpoint, CheckpointKind, Job, JobAttempt, Metric
 from app.services.jobs import job_leases
 from app.services.rounds import rounds
 from tests.worker.runs import small
 from tests.worker.runs.test_kill import QUICK
-from worker.launcher import together
+from worker.launcher import HostGroup, Meeting, together
 from worker.supervisor import Supervisor
 from worker.ticket import Places
 
@@ -32,11 +34,16 @@ def supervisor(database: Database, folder: Path, processes: int) -> Supervisor:
     return Supervisor(database, places, timing=QUICK, name="several")
 
 
-def up_to_reward(database: Database, folder: Path, processes: int | None = None) -> None:
+def up_to_reward(
+    database: Database,
+    folder: Path,
+    processes: int | None = None,
+    parallel: Parallel = Parallel.DATA,
+) -> None:
     """Run a round in this process up to its reward job, and leave that in the queue."""
     with database.transaction() as session:
         project = small.make_project(session)
-        rounds.launch(session, project, small.plan(processes=processes), None)
+        rounds.launch(session, project, small.plan(processes=processes, parallel=parallel), None)
 
     def is_reached(claimed: job_leases.ClaimedJob) -> bool:
         return claimed.kind == "reward"
@@ -99,7 +106,7 @@ def test_a_run_that_lost_a_process_is_run_again(
         job = session.scalars(select(Job).where(Job.kind == "reward")).one()
     assert job.state in {JobState.QUEUED, JobState.FAILED}
     assert not reward_files(database, tmp_path)
-    assert not _ranks(tmp_path)
+    assert not ranks(tmp_path)
 
 
 def test_only_training_is_shared_and_a_plan_may_ask_for_less(
@@ -113,6 +120,8 @@ def test_only_training_is_shared_and_a_plan_may_ask_for_less(
     assert [count(kind) for kind in ("sft", "reward", "policy")] == [4, 4, 4]
     assert [count(kind) for kind in ("generate", "evaluate", "export", "import")] == [1] * 4
     assert [count("sft", processes=asked) for asked in (1, 3, 8)] == [1, 3, 4]
+    four.places = replace(four.places, group=HostGroup(2, "gpu-1:29400"))
+    assert [count("sft", processes=asked) for asked in (1, 8)] == [4, 4]
 
 
 def test_a_plan_says_so_in_the_job(database: Database, tmp_path: Path) -> None:
@@ -125,10 +134,17 @@ def test_a_plan_says_so_in_the_job(database: Database, tmp_path: Path) -> None:
 def test_the_launcher_starts_the_very_command() -> None:
     command = together(["python", "-m", "worker.runs", "3", "1"], 2)
     assert command[-5:] == ("python", "-m", "worker.runs", "3", "1")
-    assert "--nproc-per-node=2" in command
+    assert {"--nproc-per-node=2", "--standalone"} < set(command)
+    group = HostGroup(3, "gpu-1:29400")
+    met = (Meeting(group, "job-1-1", joins=joins) for joins in (False, True))
+    first, other = (together(["python"], 2, meeting) for meeting in met)
+    assert {"--nnodes=3", "--rdzv-backend=c10d", "--rdzv-endpoint=gpu-1:29400"} < set(first)
+    assert [one for one in first if one not in other] == [
+        "--rdzv-conf=is_host=true,join_timeout=86400"
+    ]
 
 
-def _ranks(folder: Path) -> dict[str, int]:
+def ranks(folder: Path) -> dict[str, int]:
     """Return the process of each rank that works below a folder, by its environment."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -154,7 +170,7 @@ def _is_ours(entry: Path, folder: Path) -> bool:
 def _kill_the_second(folder: Path, found: list[int]) -> None:
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until and not found:
-        pid = _ranks(folder).get("1")
+        pid = ranks(folder).get("1")
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             found.append(pid)
