@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         None, description="API key sent to those servers."
     )
     completion_server_key_file: Path | None = Field(None, description="File with that key.")
+    adapter_folder: Path | None = Field(
+        None,
+        description="Folder that workers and sampling servers see under the same path, for the "
+        "adapters of policies in training.",
+    )
     judge_servers: str = Field(
         "",
         description="Comma-separated URLs of OpenAI-compatible servers for AI judges; "

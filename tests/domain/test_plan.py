@@ -23,7 +23,7 @@ from app.domain.reward_parts import (
     Weighing,
 )
 from app.domain.reward_plan import Combination, RewardPlan
-from app.domain.server_plan import ServerPlan
+from app.domain.server_plan import SamplingServerPlan, ServerPlan
 from app.domain.step_counts import StepCount
 from app.errors import Invalid
 
@@ -55,6 +55,7 @@ def test_a_plan_survives_json() -> None:
         evaluation=EvaluationPlan(prompts=250, overlap=3),
         sampling=Sampling(engine=Engine.CONTINUOUS),
         server=ServerPlan("http://127.0.0.1:8000/v1", "small", candidates=2),
+        sampling_server=SamplingServerPlan("http://127.0.0.1:8001/v1", "base", publish_every=2),
     )
     assert RoundPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from app.domain import length_limits, prompt_labels
 from app.domain.reward_plan import RewardPlan
-from worker.files import models, reward_access, rows
+from worker.files import models, reward_access, rows, server_access
 from worker.files.models import AddedReward
 from worker.files.rows import FilePrompt
 from worker.files.run_folder import RunFolder
@@ -53,6 +53,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         reward.normaliser,
         save_every=request.save_every,
         lengths=length_limits.of(reward.model),
+        access=server_access.of(folder, request.plan.sampling_server),
     )
     if result is not None:
         settings = {

@@ -22,7 +22,12 @@ from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.core.training_state import Json
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import ServerUnavailable
-from worker.rlhf.sampling.token_server import AdapterFailed, AdapterMissing, TokenServer
+from worker.rlhf.sampling.token_server import (
+    AdapterFailed,
+    AdapterMissing,
+    TokenServer,
+    UnusableServer,
+)
 
 STATE: Final = "served_policy"  # where a training state keeps which version was sampled
 FAILED_LOADS_MOST: Final = 3
@@ -31,7 +36,7 @@ LONGEST_PAUSE_S: Final = 30.0
 
 Drawn = list[SampledCompletion]
 Source = Callable[[Sequence[PromptItem], SamplingConfig], Drawn | None]
-"""Returns a completion of each prompt, or None if it has to be asked again."""
+"""Returns the completions of each prompt in order, or None if it has to be asked again."""
 
 
 class Host(Protocol):
@@ -99,9 +104,19 @@ class _Batch:
     """What is being sampled, and what is there of it."""
 
     step: int
-    seed: int
-    keys: tuple[str, ...]
-    completions: dict[str, SampledCompletion]
+    config: SamplingConfig
+    prompts: tuple[PromptItem, ...]
+    completions: dict[tuple[str, int], SampledCompletion]
+
+    @property
+    def wanted(self) -> Iterator[tuple[PromptItem, int]]:
+        """Each prompt with the index of each of its completions, in order."""
+        return ((prompt, n) for prompt in self.prompts for n in range(self.config.n))
+
+    @property
+    def missing(self) -> Iterator[tuple[PromptItem, int]]:
+        """Those that are wanted and not there yet, as of now."""
+        return iter([one for one in self.wanted if (one[0].key, one[1]) not in self.completions])
 
 
 class ServedPolicy:
@@ -110,7 +125,7 @@ class ServedPolicy:
     Args:
         server: samples and takes adapters.
         config: of publishing.
-        save: writes the policy's adapter as it is into a folder.
+        save: writes the policy's adapter as it is into a folder; None: the base has none.
         state: the values of the training state, which a run that resumes reads again.
         host: runs the loop.
     """
@@ -119,7 +134,7 @@ class ServedPolicy:
         self,
         server: TokenServer,
         config: PublishConfig,
-        save: Callable[[Path], object],
+        save: Callable[[Path], object] | None,
         state: MutableMapping[str, Json],
         host: Host,
         *,
@@ -171,7 +186,7 @@ class ServedPolicy:
     def close(self, *, is_over: bool) -> None:
         """Unload what was published; if the run is over, remove its folders too."""
         for version in [*self._older, *([self._version] if self._version else [])]:
-            if version.is_loaded:
+            if version.is_loaded and self._save is not None:
                 self.server.unload(version.name)
         self.server.close()
         if is_over:
@@ -180,17 +195,15 @@ class ServedPolicy:
     def _draw(
         self, step: int, is_exact: bool, prompts: Sequence[PromptItem], config: SamplingConfig
     ) -> Drawn | None:
-        keys = tuple(prompt.key for prompt in prompts)
-        if self._batch is None or (self._batch.step, self._batch.seed, self._batch.keys) != (
-            step,
-            config.seed,
-            keys,
-        ):
-            self._batch = _Batch(step, config.seed, keys, {})
         batch = self._batch
+        if batch is None or (batch.step, batch.config, batch.prompts) != (
+            step,
+            config,
+            tuple(prompts),
+        ):
+            batch = self._batch = _Batch(step, config, tuple(prompts), {})
         try:
-            version = self._current(step, is_exact)
-            self._sample(version, batch, prompts, config)
+            self._sample(self._current(step, is_exact), batch)
         except ServerUnavailable as error:
             self._pause(str(error))
             return None
@@ -198,7 +211,7 @@ class ServedPolicy:
             self._forgotten(error)
             return None
         self._batch = None
-        return [batch.completions[key] for key in keys]
+        return [batch.completions[prompt.key, index] for prompt, index in batch.wanted]
 
     # Publishing
 
@@ -212,7 +225,9 @@ class ServedPolicy:
                 self._publish(step)
             assert self._version is not None
             if not self._version.is_loaded:
-                self._load(self._version)
+                if self._save is not None:
+                    self._load(self._version)
+                self._version.is_loaded = True
                 self._forget()
             return self._version
 
@@ -239,6 +254,9 @@ class ServedPolicy:
 
     def _publish(self, step: int) -> None:
         """Save the policy as a new version; the name of a version is never used again."""
+        if self._save is None:
+            self._version = Version(step, Path(), self.server.config.model, is_loaded=True)
+            return
         folder = self.config.folder / self.config.attempt / f"step-{step}"
         if not folder.is_dir():
             aside = folder.with_name(f".{folder.name}")
@@ -258,12 +276,12 @@ class ServedPolicy:
         """Load a version, unless it is there: its confirmation may have been lost.
 
         Raises:
-            ValueError: the server knows another adapter by that name.
+            UnusableServer: the server knows another adapter by that name.
         """
         roots = {served.name: served.root for served in self.server.models()}
         if version.name in roots:
             if roots[version.name] != str(version.folder):
-                raise ValueError(
+                raise UnusableServer(
                     f"{self.server.config.url} already has an adapter {version.name!r}, from "
                     f"{roots[version.name] or 'an unknown folder'}"
                 )
@@ -273,10 +291,9 @@ class ServedPolicy:
             except AdapterFailed as error:
                 self._failed_loads += 1
                 if self._failed_loads >= FAILED_LOADS_MOST:
-                    raise ValueError(str(error)) from error
+                    raise UnusableServer(str(error)) from error
                 raise ServerUnavailable(str(error)) from error
         self._failed_loads = 0
-        version.is_loaded = True
 
     def _forget(self) -> None:
         """Unload older versions, and remove the folders that no run will resume from."""
@@ -289,26 +306,18 @@ class ServedPolicy:
 
     # Sampling
 
-    def _sample(
-        self,
-        version: Version,
-        batch: _Batch,
-        prompts: Sequence[PromptItem],
-        config: SamplingConfig,
-    ) -> None:
+    def _sample(self, version: Version, batch: _Batch) -> None:
         """Request what is missing of a batch, some at the same time; keep what comes."""
-        missing = iter([prompt for prompt in prompts if prompt.key not in batch.completions])
-        count = self.server.config.concurrency
+        missing, count = batch.missing, self.server.config.concurrency
         running: set[Future[SampledCompletion]] = set()
         failure: BaseException | None = None
         while True:
             while failure is None and len(running) < count:
-                prompt = next(missing, None)
+                prompt, index = next(missing, (None, 0))
                 if prompt is None:
                     break
-                running.add(
-                    _started(partial(self.server.complete, version.name, prompt, 0, config))
-                )
+                ask = partial(self.server.complete, version.name, prompt, index, batch.config)
+                running.add(_started(ask))
             if not running:
                 break
             done, running = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
@@ -322,13 +331,13 @@ class ServedPolicy:
         """Keep the completion that came, or return why there is none.
 
         Raises:
-            ValueError: the server refused the request, or its response cannot be learned from.
+            UnusableServer: it refused the request, or its response cannot be learned from.
         """
         error = future.exception()
         if isinstance(error, ServerUnavailable | AdapterMissing):
             return error  # what else is under way may come nevertheless
         completion = future.result()
-        batch.completions[completion.prompt_key] = completion
+        batch.completions[completion.prompt_key, completion.sample_index] = completion
         self._away_since, self._setbacks, self._reloads = None, 0, 0
         return None
 

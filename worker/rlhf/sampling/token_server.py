@@ -39,7 +39,11 @@ class AdapterMissing(LookupError):
     """The server is there, but does not know the adapter, as after a restart."""
 
 
-class AdapterFailed(ValueError):
+class UnusableServer(ValueError):
+    """The server refused a request, or returns what cannot be used; waiting does not help."""
+
+
+class AdapterFailed(UnusableServer):
     """The server reported an error of its own when it loaded an adapter; it may be ending."""
 
 
@@ -86,19 +90,19 @@ class TokenServer:
 
         Raises:
             ServerUnavailable: it did not respond.
-            ValueError: it does not list its models, or not the base.
+            UnusableServer: it does not list its models, or not the base.
         """
         response = self._send("GET", "/models")
         try:
             entries = response.json()["data"]
             served = [ServedModel(str(one["id"]), str(one.get("root") or "")) for one in entries]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
+            raise UnusableServer(
                 f"{self.config.url} does not list its models: {_text(response)}"
             ) from error
         if self.config.model not in [model.name for model in served]:
             names = ", ".join(model.name for model in served) or "none"
-            raise ValueError(
+            raise UnusableServer(
                 f"{self.config.url} does not serve {self.config.model!r}; its models: {names}"
             )
         return served
@@ -109,18 +113,18 @@ class TokenServer:
         Raises:
             ServerUnavailable: the server did not respond.
             AdapterFailed: it had an error of its own.
-            ValueError: it takes no adapters, or refused this one.
+            UnusableServer: it takes no adapters, or refused this one.
         """
         body = {"lora_name": name, "lora_path": str(folder)}
         response = self._send("POST", "/load_lora_adapter", body, retried=RETRIED - {500})
         if not response.is_error:
             return
         if _is_unknown_address(response):
-            raise ValueError(
+            raise UnusableServer(
                 f"{self.config.url} takes no adapters: start it with --enable-lora, and with "
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment"
             )
-        kind = AdapterFailed if response.status_code >= 500 else ValueError
+        kind = AdapterFailed if response.status_code >= 500 else UnusableServer
         raise kind(
             f"{self.config.url} cannot load the adapter in {folder} (status "
             f"{response.status_code}: {_text(response)}); it must see that folder under the same "
@@ -145,21 +149,21 @@ class TokenServer:
         Raises:
             ServerUnavailable: the server did not respond.
             AdapterMissing: it does not know the adapter.
-            ValueError: it refused the request, or its response cannot be learned from.
+            UnusableServer: it refused the request, or its response cannot be learned from.
         """
         body = request_body(model, prompt, index, config, self._loaded.end_ids)
         response = self._send("POST", "/completions", body)
         if response.status_code == httpx.codes.NOT_FOUND and not _is_unknown_address(response):
             raise AdapterMissing(f"{self.config.url} does not know {model!r}: {_text(response)}")
         if response.is_error or response.is_redirect:
-            raise ValueError(
+            raise UnusableServer(
                 f"{self.config.url} refused a request with status {response.status_code}: "
                 f"{_text(response)}"
             )
         try:
             return self._completion(_choice(response), prompt, index, config)
-        except ValueError as error:
-            raise ValueError(f"{self.config.url}: {error}") from error
+        except UnusableServer as error:
+            raise UnusableServer(f"{self.config.url}: {error}") from error
 
     def _send(
         self,
@@ -187,7 +191,7 @@ class TokenServer:
         loaded = self._loaded
         sent = choice.get("prompt_token_ids")
         if sent is not None and tuple(sent) != prompt.prompt_ids:
-            raise ValueError(
+            raise UnusableServer(
                 f"prompt {prompt.key!r} was sent with {len(prompt.prompt_ids)} token ids, and the "
                 f"server continued other ones ({len(sent)})"
             )
@@ -242,25 +246,25 @@ def _choice(response: httpx.Response) -> Mapping[str, Any]:
     try:
         choice = response.json()["choices"][0]
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"returned no choice: {_text(response)}") from error
+        raise UnusableServer(f"returned no choice: {_text(response)}") from error
     if not isinstance(choice, Mapping):
-        raise ValueError(f"returned no choice: {_text(response)}")
+        raise UnusableServer(f"returned no choice: {_text(response)}")
     return choice
 
 
 def _token_ids(choice: Mapping[str, Any], vocabulary: int) -> tuple[int, ...]:
     ids = choice.get("token_ids")
     if ids is None:
-        raise ValueError(
+        raise UnusableServer(
             "returned a text without token ids. Training needs the ids that were sampled, since "
             "tokenizing a text again is not exact; vLLM returns them (return_token_ids) since "
             "version 0.10.2"
         )
     if not isinstance(ids, list) or not ids:
-        raise ValueError(f"returned {ids!r} as token ids")
+        raise UnusableServer(f"returned {ids!r} as token ids")
     wrong = next((one for one in ids if type(one) is not int or not 0 <= one < vocabulary), None)
     if wrong is not None:
-        raise ValueError(
+        raise UnusableServer(
             f"returned token id {wrong!r}, but the vocabulary of the base has {vocabulary}; does "
             "it serve the same base model?"
         )
@@ -272,10 +276,10 @@ def _finish(
 ) -> FinishReason:
     """Return how a response ended; one that ended in another way cannot be learned from."""
     if len(ids) > most:
-        raise ValueError(f"returned {len(ids)} tokens, but at most {most} were requested")
+        raise UnusableServer(f"returned {len(ids)} tokens, but at most {most} were requested")
     early = next((at for at, one in enumerate(ids[:-1]) if one in end_ids), None)
     if early is not None:
-        raise ValueError(
+        raise UnusableServer(
             f"continued after the end token {ids[early]}; it must stop at all of stop_token_ids "
             f"{list(end_ids)}"
         )
@@ -285,11 +289,11 @@ def _finish(
     if reason == "length" and len(ids) == most:
         return "length"
     if reason == "length":
-        raise ValueError(
+        raise UnusableServer(
             f"cut a response off after {len(ids)} of {most} tokens; its context "
             "(--max-model-len) is too short for the prompt with its response"
         )
-    raise ValueError(
+    raise UnusableServer(
         f"ended a response with finish_reason {reason!r} (stop_reason "
         f"{choice.get('stop_reason')!r}) after token {ids[-1]}, which is none of the end tokens "
         f"{list(end_ids)}"
@@ -303,7 +307,7 @@ def _logprobs(choice: Mapping[str, Any], count: int) -> tuple[float, ...]:
     if not is_whole or not all(
         isinstance(value, int | float) and math.isfinite(value) for value in values or ()
     ):
-        raise ValueError(f"returned no log-probability for each of the {count} tokens")
+        raise UnusableServer(f"returned no log-probability for each of the {count} tokens")
     return tuple(float(value) for value in values or ())
 
 
