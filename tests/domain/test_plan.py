@@ -187,6 +187,8 @@ SAFE = {
         ({"server": {"url": "ftp://a", "model": "b"}}, "must begin with http"),
         ({"server": {"model": "b"}}, "must begin with http:// or https://, not ''"),
         ({"server": {"url": "http://a"}}, "model must have 1 to 100 characters"),
+        ({"sampling_server": {"model": "b"}}, "sampling_server url must begin with http"),
+        ({"sampling_server": {"url": "http://a"}}, "sampling_server model must have 1 to 100"),
         ({"policy": {"plateau": 0}}, "plateau must be 1 to 10000, not 0"),
         ({"processes": 0}, "processes must be 1 to 64, not 0"),
         ({"four_bit": True, "sft": {"is_full": True}}, "cannot be trained in full"),
