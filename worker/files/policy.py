@@ -44,6 +44,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         folder.say(f"{beyond} prompts exceed policy.prompts = {plan.prompts}; left out.")
         room = room.first(plan.prompts)
     reward = _reward(request, folder, roles, room, [*asked, *asked_heldout])
+    server, name = request.plan.sampling_server, server_access.name_of(folder.root)
     result = policy.train(
         folder,
         roles,
@@ -53,7 +54,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         reward.normaliser,
         save_every=request.save_every,
         lengths=length_limits.of(reward.model),
-        access=server_access.of(folder, request.plan.sampling_server),
+        access=None if server is None else server_access.of(name, server),
     )
     if result is not None:
         settings = {

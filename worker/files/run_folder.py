@@ -9,10 +9,8 @@ OUT/model/      the finished model, put in place atomically
 Two runs never share a folder. Orders come from signals; metrics go to the watcher.
 """
 
-import hashlib
 import json
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,12 +70,6 @@ class RunFolder:
     def title(self) -> str:
         """The name of the run in messages."""
         return f"the run in {self.root}"
-
-    @property
-    def run_name(self) -> str:
-        """The name of the run where several share a folder; no other folder has the same."""
-        place = f"{socket.gethostname()}:{self.root.resolve()}"
-        return f"run-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
 
     @property
     def is_first(self) -> bool:

@@ -3,21 +3,27 @@
 The key and the folder for adapters come from the environment, as those of a worker do.
 """
 
+import hashlib
 import os
+import socket
+from pathlib import Path
 from typing import Final
 
 from app.domain.server_plan import SamplingServerPlan
-from worker.files.run_folder import RunFolder
 from worker.training.served_sampling import SETTING, ServerAccess
 
 KEY: Final = "ATTUNE_COMPLETION_SERVER_KEY"
+ATTEMPT: Final = "run"
 
 
-def of(folder: RunFolder, plan: SamplingServerPlan | None) -> ServerAccess | None:
-    """Return the access that a plan asks for; None: it asks for none."""
-    if plan is None:
-        return None
+def of(run_name: str, plan: SamplingServerPlan) -> ServerAccess:
+    """Return the access that a plan asks for."""
     adapters = os.environ.get(SETTING, "")
-    key = os.environ.get(KEY) or None
-    where = os.path.abspath(adapters) if adapters else ""
-    return ServerAccess(plan, where, folder.run_name, "run", key=key)
+    folder = str(Path(adapters).absolute()) if adapters else ""
+    return ServerAccess(plan, folder, run_name, ATTEMPT, key=os.environ.get(KEY) or None)
+
+
+def name_of(output: Path) -> str:
+    """Return a name for what is written to a path of this machine; no other path has the same."""
+    place = f"{socket.gethostname()}:{output.resolve()}"
+    return f"run-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from app.domain.plan import Algorithm, PolicyPlan
 from app.domain.server_plan import SamplingServerPlan
 from app.errors import Invalid, Unavailable
-from worker.orders import Interrupted
+from worker.orders import Interrupted, Order
 from worker.rlhf.core.training_state import Json, TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.models import LoadedModel
@@ -105,11 +105,35 @@ class ServerAccess:
         )
 
 
+class WaitingPlace(Protocol):
+    """What a run that waits needs of the place where it runs; a `RunPlace` has more."""
+
+    @property
+    def title(self) -> str:
+        """The name of the run in messages."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process publishes, if several share the run."""
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Show the progress of the run."""
+
+    def flush(self) -> None:
+        """Write buffered reports."""
+
+    def should_stop(self) -> Order | None:
+        """Return the order in force, if any."""
+
+    def say(self, text: str) -> None:
+        """Show or log a sentence for people."""
+
+
 @dataclass(slots=True)
 class WaitingRun:
     """A run that samples from a server, as `served_policy.Host`; it keeps the warnings."""
 
-    place: RunPlace
+    place: WaitingPlace
     progress: Callable[[], tuple[int, int]]  # done, of how many
     warnings: list[str] = field(default_factory=list)
 
@@ -193,7 +217,7 @@ def serving(
 
 @contextmanager
 def engine(
-    place: RunPlace,
+    place: WaitingPlace,
     roles: Roles,
     role: str,
     access: ServerAccess,
@@ -214,7 +238,7 @@ def engine(
 
 @contextmanager
 def _opened(
-    place: RunPlace,
+    place: WaitingPlace,
     roles: Roles,
     access: ServerAccess,
     publishing: PublishConfig,
