@@ -153,7 +153,9 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be like https://attune.example.org, not {url!r}")
         return url.rstrip("/")
 
-    @field_validator("oidc_issuer", "oidc_client_id", "oidc_client_secret_file", mode="before")
+    @field_validator(
+        "oidc_issuer", "oidc_client_id", "oidc_client_secret_file", "adapter_folder", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return value if value else None  # as container files set what they pass on
