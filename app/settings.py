@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         None, description="API key sent to those servers."
     )
     completion_server_key_file: Path | None = Field(None, description="File with that key.")
+    adapter_folder: Path | None = Field(
+        None,
+        description="Folder that workers and sampling servers see under the same path, for the "
+        "adapters of policies in training.",
+    )
     judge_servers: str = Field(
         "",
         description="Comma-separated URLs of OpenAI-compatible servers for AI judges; "
@@ -157,7 +162,9 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be like https://attune.example.org, not {url!r}")
         return url.rstrip("/")
 
-    @field_validator("oidc_issuer", "oidc_client_id", "oidc_client_secret_file", mode="before")
+    @field_validator(
+        "oidc_issuer", "oidc_client_id", "oidc_client_secret_file", "adapter_folder", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return value if value else None  # as container files set what they pass on

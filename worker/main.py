@@ -99,7 +99,9 @@ def _servers(settings: Settings) -> Servers:
     key, reward_key = (None if one is None else one.get_secret_value() for one in keys)
     urls = allowed_servers.listed(settings.completion_servers)
     reward_urls = allowed_servers.listed(settings.reward_endpoints)
-    return Servers(urls, key, reward_urls, reward_key)
+    folder = settings.adapter_folder
+    adapters = "" if folder is None else str(folder.absolute())
+    return Servers(urls, key, reward_urls, reward_key, adapters)
 
 
 def impatient(database_url: str) -> str:

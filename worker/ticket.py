@@ -22,13 +22,15 @@ EXIT_ORPHANED: Final = 72  # the supervisor is gone
 class Servers:
     """Servers that jobs may call, and the API keys sent with every request.
 
-    `urls` are OpenAI-compatible servers, `reward_urls` endpoints that score responses.
+    `urls` are OpenAI-compatible servers, `reward_urls` endpoints that score responses. Adapters for
+    the former are put into `adapter_folder`, which is empty where there is none.
     """
 
     urls: tuple[str, ...] = ()
     key: str | None = field(default=None, repr=False)
     reward_urls: tuple[str, ...] = ()
     reward_key: str | None = field(default=None, repr=False)
+    adapter_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ class Ticket:
         places = content["places"]
         called, models, group = places["servers"], places["allowed_models"], places["group"]
         servers = Servers(
-            tuple(called["urls"]), called["key"], tuple(called["reward_urls"]), called["reward_key"]
+            tuple(called["urls"]),
+            called["key"],
+            tuple(called["reward_urls"]),
+            called["reward_key"],
+            called["adapter_folder"],
         )
         return cls(
             claimed=ClaimedJob(**content["claimed"]),

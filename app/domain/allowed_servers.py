@@ -48,6 +48,8 @@ class AllowedServers:
         """
         if plan.server is not None:
             check_completions(plan.server.url, self.completions)
+        if plan.sampling_server is not None:
+            check_completions(plan.sampling_server.url, self.completions)
         self.check_parts(plan.reward.parts)
 
     def check_parts(self, parts: Sequence[RewardPart]) -> None:

@@ -19,7 +19,7 @@ from app.domain.gate_policies import GatePolicies
 from app.domain.launch_choice import LaunchChoice
 from app.domain.lora import Lora
 from app.domain.reward_plan import RewardPlan
-from app.domain.server_plan import ServerPlan
+from app.domain.server_plan import SamplingServerPlan, ServerPlan
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
@@ -298,7 +298,8 @@ class RoundPlan:
     `policy_share` of them, and the SFT model that it came from the others. A `mix_share` of the
     prompts gets a candidate from an earlier model, so that ratings of different models can be
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
-    server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
+    server. The round's own models are sampled by `sampling_server` instead of the workers. With
+    `four_bit` the base model is loaded in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. A forward
     pass of a training takes `token_budget` tokens, or as many as the free memory allows. Training
     uses `processes` of the worker's processes, or all of them, and `parallel` says whether each
@@ -320,6 +321,7 @@ class RoundPlan:
     use_imported: bool = True
     judge: str = ""
     server: ServerPlan | None = None
+    sampling_server: SamplingServerPlan | None = None
     four_bit: bool = False
     checkpoints_gradients: bool = False
     token_budget: int | None = None
@@ -353,12 +355,22 @@ class RoundPlan:
             raise Invalid("a model in 4 bits cannot be trained in full; SFT needs an adapter")
         if self.parallel is Parallel.SHARDED:
             self._refuse_undividable()
+        if self.sampling_server is not None and (self.processes or 1) > 1:
+            raise Invalid(
+                "a training that a sampling server draws for runs in one process; "
+                f"processes is {self.processes}"
+            )
 
     def _refuse_undividable(self) -> None:
         if self.four_bit:
             raise Invalid("a model in 4 bits cannot be divided: parallel must be data, not sharded")
         if self.processes == 1:
             raise Invalid("parallel sharded divides the model among processes; processes is 1")
+        if self.sampling_server is not None:
+            raise Invalid(
+                "a training that a sampling server draws for runs in one process: parallel must be "
+                "data, not sharded"
+            )
 
     @property
     def fits_reward(self) -> bool:

@@ -1,4 +1,4 @@
-"""Form fields for how a round is computed: sampling engine, server, 4-bit weights, processes.
+"""Form fields for how a round is computed: sampling engine, servers, 4-bit weights, processes.
 
 They do not change what is learned, except that a server's responses join the comparisons.
 """
@@ -8,18 +8,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel
-
 from app.domain import allowed_servers
 from app.domain.allowed_servers import AllowedServers
 from app.domain.plan import Engine, Parallel, RoundPlan, SftPlan
 from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
+from app.web import sampler_fields
+from app.web.sampler_fields import SamplerFields
 
 _VALID = ServerPlan("http://server", "model")
 
 
-class MachineFields(BaseModel):
+class MachineFields(SamplerFields):
     """The fields; without an address and a model name, no server is used."""
 
     engine: Engine = Engine.STATIC
@@ -39,7 +39,8 @@ class MachineFields(BaseModel):
         is_default = self.engine is Engine.STATIC and not self.four_bit
         is_open = self.processes is None and self.token_budget is None
         is_whole = self.parallel is Parallel.DATA
-        return self._has_server or not (is_default and is_open and is_whole)
+        is_here = not (self._has_server or self.has_sampler)
+        return not (is_here and is_default and is_open and is_whole)
 
     @property
     def _has_server(self) -> bool:
@@ -55,6 +56,7 @@ class MachineFields(BaseModel):
             plan,
             sampling=replace(plan.sampling, engine=self.engine),
             server=self._server() if self._has_server else None,
+            sampling_server=self.sampling_server(),
             four_bit=self.four_bit,
             token_budget=self.token_budget,
             processes=self.processes,
@@ -73,6 +75,7 @@ class MachineFields(BaseModel):
             for name, value in self._values().items():
                 checks[f"server_{name}"] = partial(replace, _VALID, **{name: value})
             checks["server_url"] = partial(self._check_address, servers)
+        checks |= self.sampler_checks(servers)
         problems: dict[str, str] = {}
         for name, check in checks.items():
             try:
@@ -116,4 +119,5 @@ def of(plan: RoundPlan) -> dict[str, Any]:
         "token_budget": plan.token_budget,
         "processes": plan.processes,
         "parallel": plan.parallel,
+        **sampler_fields.of(plan),
     }

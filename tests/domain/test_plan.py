@@ -23,7 +23,7 @@ from app.domain.reward_parts import (
     Weighing,
 )
 from app.domain.reward_plan import Combination, RewardPlan
-from app.domain.server_plan import ServerPlan
+from app.domain.server_plan import SamplingServerPlan, ServerPlan
 from app.domain.step_counts import StepCount
 from app.errors import Invalid
 
@@ -55,6 +55,7 @@ def test_a_plan_survives_json() -> None:
         evaluation=EvaluationPlan(prompts=250, overlap=3),
         sampling=Sampling(engine=Engine.CONTINUOUS),
         server=ServerPlan("http://127.0.0.1:8000/v1", "small", candidates=2),
+        sampling_server=SamplingServerPlan("http://127.0.0.1:8001/v1", "base", publish_every=2),
     )
     assert RoundPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
@@ -64,6 +65,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert RoundPlan.from_json({"policy": {"passes": 2}}).policy.kl_coefficient == 0.1
 
 
+SERVED = {"url": "http://127.0.0.1:8001/v1", "model": "base"}
 SAFE = {
     "kind": "classifier",
     "model": "m",
@@ -186,12 +188,16 @@ SAFE = {
         ({"server": {"url": "ftp://a", "model": "b"}}, "must begin with http"),
         ({"server": {"model": "b"}}, "must begin with http:// or https://, not ''"),
         ({"server": {"url": "http://a"}}, "model must have 1 to 100 characters"),
+        ({"sampling_server": {"model": "b"}}, "sampling_server url must begin with http"),
+        ({"sampling_server": {"url": "http://a"}}, "sampling_server model must have 1 to 100"),
         ({"policy": {"plateau": 0}}, "plateau must be 1 to 10000, not 0"),
         ({"processes": 0}, "processes must be 1 to 64, not 0"),
         ({"four_bit": True, "sft": {"is_full": True}}, "cannot be trained in full"),
         ({"parallel": "pipeline"}, "parallel must be one of data, sharded"),
         ({"parallel": "sharded", "four_bit": True}, "in 4 bits cannot be divided"),
         ({"parallel": "sharded", "processes": 1}, "among processes; processes is 1"),
+        ({"sampling_server": SERVED, "processes": 2}, "in one process; processes is 2"),
+        ({"sampling_server": SERVED, "parallel": "sharded"}, "parallel must be data, not sharded"),
         ({"sft": {"starter": {"width": 10, "heads": 4}}}, "must be a multiple of heads 4"),
     ],
 )

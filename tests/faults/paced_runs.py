@@ -6,31 +6,28 @@ busy the processors of this machine are.
 
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from app.domain import shard_sizes
-from app.models import Prompt
 from worker.runs.data import sampled_completions
-from worker.runs.data.sampled_completions import Answering, Draw
 from worker.runs.process import job_process
 
 CHUNK_PROMPTS = 4
 CHUNK_S = 1.0
 
-_sample = sampled_completions._sample
+_sample: Any = sampled_completions._sample
 
 
-def sample(answering: Answering, prompts: Sequence[Prompt], wanted: Draw) -> Any:
+def sample(*arguments: Any) -> Any:
     """Sample, and take a second for a chunk."""
     began = time.monotonic()
-    drawn = _sample(answering, prompts, wanted)
+    drawn = _sample(*arguments)
     time.sleep(max(CHUNK_S - (time.monotonic() - began), 0.0))
     return drawn
 
 
 if __name__ == "__main__":
     sampled_completions.CHUNK_PROMPTS = CHUNK_PROMPTS
-    sampled_completions._sample = sample
+    sampled_completions._sample = sample  # type: ignore[assignment]
     shard_sizes.START_S = 0.0  # type: ignore[misc]
     sys.exit(job_process.main())

@@ -15,7 +15,7 @@ from app.domain.plan import (
 )
 from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, ScoreForm, WeightSource
 from app.domain.reward_plan import Combination, RewardPlan
-from app.domain.server_plan import ServerPlan
+from app.domain.server_plan import SamplingServerPlan, ServerPlan
 from app.errors import Invalid
 from app.web import part_rows
 from app.web.launch_form import LaunchForm
@@ -68,6 +68,7 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
         ),
         RoundPlan(parallel=Parallel.SHARDED),
         RoundPlan(server=ServerPlan("https://gpu-1", "m")),
+        RoundPlan(sampling_server=SamplingServerPlan("https://gpu-1", "m", 2, 64, 5, 0.05)),
         RoundPlan(reward=RewardPlan(epochs=2, learning_rate=7e-4, search_share=0.4)),
         RoundPlan(
             sft=SftPlan(learning_rate=7e-4, search_share=0.1), policy=PolicyPlan(steps_least=7)
@@ -131,6 +132,8 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
         server_url="gpu-1",
         server_candidates=0,
         server_concurrency=257,
+        sampler_url="gpu-2",
+        sampler_publish_every=0,
     )
     before = RoundPlan(sft=SftPlan(is_full=True))
     assert form.problems(before, AllowedServers()) == {
@@ -141,6 +144,9 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
         "server_model": "server model must have 1 to 100 characters",
         "server_candidates": "server candidates must be 1 to 64, not 0",
         "server_concurrency": "server concurrency must be 1 to 256, not 257",
+        "sampler_url": "sampling_server url must begin with http:// or https://, not 'gpu-2'",
+        "sampler_model": "sampling_server model must have 1 to 100 characters",
+        "sampler_publish_every": "sampling_server publish_every must be 1 to 1000, not 0",
     }
     assert LaunchForm.of(RoundPlan()).problems(RoundPlan(), AllowedServers()) == {}
     divided = LaunchForm(four_bit=True, parallel=Parallel.SHARDED)
@@ -155,6 +161,7 @@ def test_machines_are_those_of_the_form_and_not_of_the_round_before() -> None:
     wanted = RoundPlan(
         sampling=Sampling(engine=Engine.CONTINUOUS),
         server=ServerPlan("http://gpu-1", "m"),
+        sampling_server=SamplingServerPlan("http://gpu-2", "m"),
         four_bit=True,
         token_budget=4096,
         processes=2,

@@ -13,7 +13,7 @@ from worker.ticket import Places, Servers, Ticket
 
 def test_a_ticket_survives_the_pipe_as_one_line() -> None:
     claimed = ClaimedJob(3, 7, "sft", {"text": "two\nlines", "n": [1]}, None, 5)
-    servers = Servers(("http://127.0.0.1:8000/v1",), "a key")
+    servers = Servers(("http://127.0.0.1:8000/v1",), "a key", adapter_folder="/adapters")
     group = HostGroup(2, "gpu-1:29400")
     places = Places("s3://bucket", Path("/work"), "cuda", servers, 4, group=group)
     ticket = Ticket(claimed, "sqlite:////tmp/a", places, 12)

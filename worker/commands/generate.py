@@ -6,8 +6,9 @@ import typer
 
 from app.cli.console import emit, say
 from app.domain.plan import Engine
+from app.domain.server_plan import SamplingServerPlan
 from app.errors import Invalid
-from worker.commands.options import Reading, Running, flattened
+from worker.commands.options import Reading, Running, SamplingModel, SamplingServer, flattened
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.orders import Orders
 
@@ -34,6 +35,8 @@ def generate(
     engine: Annotated[
         Engine, typer.Option(help="continuous is for a GPU and responses of unequal length.")
     ] = Engine.STATIC,
+    sampling_server: SamplingServer = None,
+    sampling_model: SamplingModel = None,
 ) -> None:
     """Generate responses to a file of prompts, such as an evaluation set."""
     if output_format not in FORMATS:
@@ -62,6 +65,7 @@ def generate(
             engine=engine,
             four_bit=running.four_bit,
             chat=reading.chat,
+            server=_server(sampling_server, sampling_model),
         )
         with ending_on_signals(orders, watching):
             outcome = generation.run(request, watching, orders, restart=running.restart)
@@ -70,3 +74,12 @@ def generate(
         return
     resumed = f" ({outcome.resumed_at} from an earlier run)" if outcome.resumed_at else ""
     say(f"Responses to {outcome.prompts} prompts{resumed} are in {outcome.output}")
+
+
+def _server(url: str | None, model: str | None) -> SamplingServerPlan | None:
+    """Return the server that samples; None: it is sampled here.
+
+    Raises:
+        Invalid: only one of address and model is given, or one breaks a rule.
+    """
+    return SamplingServerPlan(url or "", model or "") if url or model else None

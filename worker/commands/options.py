@@ -18,6 +18,16 @@ from worker.files.source import Source
 AUTO: Final = "auto"
 
 
+SamplingServer = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of a server that samples instead, such as vLLM's with adapters; it reads "
+        "adapters from ATTUNE_ADAPTER_FOLDER."
+    ),
+]
+SamplingModel = Annotated[str | None, typer.Option(help="That server's name for the base model.")]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A data file, and how to read it."""

@@ -10,7 +10,14 @@ from app.cli.console import emit, say
 from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Parallel, RoundPlan
 from app.errors import Invalid
-from worker.commands.options import Reading, Running, Training, flattened
+from worker.commands.options import (
+    Reading,
+    Running,
+    SamplingModel,
+    SamplingServer,
+    Training,
+    flattened,
+)
 from worker.commands.plans import plan_of
 from worker.commands.reward_options import parts_of
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
@@ -100,6 +107,8 @@ def policy(
     max_steps: MaxSteps = None,
     max_new_tokens: MaxNewTokens = None,
     kl_coefficient: Annotated[float | None, typer.Option(help="KL coefficient.")] = None,
+    sampling_server: SamplingServer = None,
+    sampling_model: SamplingModel = None,
 ) -> None:
     """Train a policy on prompts against a reward model, other rewards, or a sum of them."""
     parts = parts_of(reward_part or ())
@@ -113,6 +122,8 @@ def policy(
         "max_steps": max_steps,
         "kl_coefficient": kl_coefficient,
         "sampling.max_new_tokens": max_new_tokens,
+        "sampling_server.url": sampling_server,
+        "sampling_server.model": sampling_model,
         "reward.parts": parts or None,
         "reward.combination": None if safety is None else "safety_first",
         "reward.safety": safety,

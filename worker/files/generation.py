@@ -9,29 +9,31 @@ responses; the completion is the response to the last, with the turns before it.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Engine
+from app.domain.server_plan import SamplingServerPlan
 from app.errors import Conflict, Invalid
 from app.formats import jsonl, vertex
 from worker import artifacts, libraries
-from worker.files import models, rows
+from worker.files import models, rows, server_access
 from worker.files.models import Opened
 from worker.files.rows import BadLine, FilePrompt
 from worker.files.run_folder import Watcher, differences
 from worker.files.source import Source
-from worker.orders import Interrupted, Orders
+from worker.orders import Interrupted, Order, Orders
 from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.model.models import LoadedModel, context_tokens
 from worker.rlhf.model.template import UnfitPrompt
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import conversations, screening, token_ids
-from worker.training.conversations import Question, Response, Turns
+from worker.training import conversations, screening, served_sampling, token_ids
+from worker.training.conversations import Question, Response, TurnEngine, Turns
 
 CHUNK_PROMPTS: Final = 32
 FORMATS: Final = ("attune", "vertex")
@@ -44,7 +46,8 @@ Sampled = Response[SampledCompletion]
 class GenerationRequest:
     """The prompts, the model, the sampling settings and the output.
 
-    The engine does not change completions, so a run may be resumed with the other one.
+    The engine does not change completions, so a run may be resumed with the other one. A server
+    that samples instead has random numbers of its own.
     """
 
     model: str
@@ -57,6 +60,7 @@ class GenerationRequest:
     engine: Engine = Engine.STATIC
     four_bit: bool = False
     chat: ChatSettings = field(default_factory=ChatSettings)
+    server: SamplingServerPlan | None = None
 
     @property
     def partial(self) -> Path:
@@ -79,6 +83,7 @@ class GenerationRequest:
             "sampling": settings,
             "four_bit": self.four_bit,
             **({} if self.chat == ChatSettings() else {"chat": self.chat.to_json()}),
+            **({} if self.server is None else {"sampling_server": self.server.url}),
         }
 
 
@@ -128,13 +133,19 @@ def run(
         chat=screening.options_of(request.chat),
     )
     fitting = _questions(opened, file_prompts, request, bad)
-    with request.partial.open("ab") as file:
+    done = 0
+    place = GenerationPlace(request.output, watcher, orders)
+    with (
+        request.partial.open("ab") as file,
+        _engine(opened, request, place, lambda: (done, len(fitting))) as engine,
+    ):
         artifacts.lock(file, request.partial)
         resumed_at = _whole_lines(request.partial) // per_prompt
         _keep(request.partial, resumed_at * per_prompt)
         for at in range(resumed_at, len(fitting), CHUNK_PROMPTS):
             chunk = range(at, min(at + CHUNK_PROMPTS, len(fitting)))
-            lines = _complete(opened, [fitting[n] for n in chunk], request)
+            done = at
+            lines = _complete(opened, engine, [fitting[n] for n in chunk], request)
             file.write(b"".join(jsonl.encode(line) for line in lines))
             file.flush()
             os.fsync(file.fileno())
@@ -217,12 +228,71 @@ def _unfit(
     )
 
 
+@contextmanager
+def _engine(
+    opened: Opened,
+    request: GenerationRequest,
+    place: "GenerationPlace",
+    progress: Callable[[], tuple[int, int]],
+) -> Iterator[TurnEngine[SampledCompletion]]:
+    """Open what samples: the model in memory, or the server that has it."""
+    if request.server is None:
+        yield engines.in_memory(request.engine.value, opened.roles, opened.role)
+        return
+    access = server_access.of(place.run_name, request.server)
+    with served_sampling.engine(
+        place, opened.roles, opened.role, access, "model", progress
+    ) as engine:
+        yield engine
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPlace:
+    """A run of this command, as it waits for a server; a `served_sampling.WaitingPlace`."""
+
+    output: Path
+    watcher: Watcher
+    orders: Orders
+
+    @property
+    def title(self) -> str:
+        """The name of the run in messages."""
+        return f"the run for {self.output}"
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run where several share a folder."""
+        return server_access.name_of(self.output)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process publishes: there is no other."""
+        return True
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Show the progress of the run."""
+        self.watcher.progress(done, total, note)
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+    def should_stop(self) -> Order | None:
+        """Return the order in force."""
+        return self.orders.order
+
+    def say(self, text: str) -> None:
+        """Show a sentence."""
+        self.watcher.say(text)
+
+
 def _complete(
-    opened: Opened, prompts: Sequence[tuple[FilePrompt, Question]], request: GenerationRequest
+    opened: Opened,
+    engine: TurnEngine[SampledCompletion],
+    prompts: Sequence[tuple[FilePrompt, Question]],
+    request: GenerationRequest,
 ) -> Iterator[Line]:
     """Yield the lines of some prompts, in order."""
     by_prompt: dict[str, list[Sampled]] = {}
-    engine = engines.in_memory(request.engine.value, opened.roles, opened.role)
 
     def render(key: str, turns: Turns) -> EnginePrompt | None:
         tokens = request.config.max_new_tokens

@@ -6,7 +6,7 @@ from functools import partial
 
 from app.domain import length_limits, prompt_labels
 from app.domain.reward_plan import RewardPlan
-from worker.files import models, reward_access, rows
+from worker.files import models, reward_access, rows, server_access
 from worker.files.models import AddedReward
 from worker.files.rows import FilePrompt
 from worker.files.run_folder import RunFolder
@@ -44,6 +44,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         folder.say(f"{beyond} prompts exceed policy.prompts = {plan.prompts}; left out.")
         room = room.first(plan.prompts)
     reward = _reward(request, folder, roles, room, [*asked, *asked_heldout])
+    server, name = request.plan.sampling_server, server_access.name_of(folder.root)
     result = policy.train(
         folder,
         roles,
@@ -53,6 +54,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         reward.normaliser,
         save_every=request.save_every,
         lengths=length_limits.of(reward.model),
+        access=None if server is None else server_access.of(name, server),
     )
     if result is not None:
         settings = {

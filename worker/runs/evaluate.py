@@ -149,7 +149,12 @@ def _answers(
     context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
 ) -> dict[int, Completion]:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
+        context,
+        checkpoint,
+        task.instruction,
+        four_bit=task.plan.four_bit,
+        chat=task.plan.chat,
+        server=checkpoint_weights.served_base(context, task.plan, task.new),
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     completions: dict[int, Completion] = {}

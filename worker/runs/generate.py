@@ -239,7 +239,12 @@ def _extend(
 ) -> Answering:
     """Sample as many completions of each prompt as `counts` says by the prompt's id."""
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
+        context,
+        checkpoint,
+        task.instruction,
+        four_bit=task.plan.four_bit,
+        chat=task.plan.chat,
+        server=checkpoint_weights.served_base(context, task.plan, task.models.policy),
     )
     prompts = [prompt for prompt in task.prompts if counts.get(prompt.id)]
     done = 0

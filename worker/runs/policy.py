@@ -28,6 +28,7 @@ from worker.runs.data import (
     frozen_dataset,
     reward_reading,
     sampled_completions,
+    server_access,
 )
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.fresh_votes import LabelerVotes
@@ -113,9 +114,11 @@ def run(context: JobContext) -> None:
         continue_from=checkpoint_weights.fetch(context, task.before) if task.continues else None,
         fresh=fresh,
         lengths=length_limits.of(reward.model),
+        access=server_access.of(context, task.plan.sampling_server),
     )
     if result is None:
         return
+    remarks += result.warnings
     model = TrainedModel(
         CheckpointKind.POLICY,
         partial(result.save, roles),

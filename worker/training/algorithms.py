@@ -23,6 +23,7 @@ from worker.rlhf.policy.rloo import RlooConfig
 from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sampling.served_policy import ServedPolicy
 from worker.rlhf.sft.finetuning import SftConfig
 
 NOTES = {
@@ -45,6 +46,7 @@ class PolicyInputs:
     rankings: Sequence[RankedPrompt]
     state: TrainingState
     fresh: FreshVotes | None = None  # None: people are not asked while it trains
+    served: ServedPolicy | None = None  # None: the policy is sampled here
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def _ppo(inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
         own,
         inputs.state,
         inputs.fresh,
+        inputs.served,
     )
     return PreparedPolicy(own.to_json(), loop)
 
@@ -106,6 +109,7 @@ def _rloo(plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig) -> PreparedPoli
         config,
         inputs.state,
         inputs.fresh,
+        inputs.served,
     )
     return PreparedPolicy(config.to_json(), loop)
 

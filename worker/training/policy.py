@@ -28,6 +28,7 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.training import (
     algorithms,
+    served_sampling,
     token_budgets,
     token_ids,
     trained_parameters,
@@ -35,6 +36,7 @@ from worker.training import (
 )
 from worker.training.algorithms import PolicyInputs, PreparedPolicy
 from worker.training.layout import PREVIOUS
+from worker.training.served_sampling import ServerAccess
 from worker.training.training_loop import LoopEnd, RunPlace
 
 log = structlog.get_logger(__name__)
@@ -63,6 +65,7 @@ class PolicyResult:
     metrics: dict[str, Any]
     end: LoopEnd
     movement: PolicyFigures | None = None  # None: nothing was observed
+    warnings: tuple[str, ...] = ()  # of the server that sampled it
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights."""
@@ -82,6 +85,7 @@ def train(
     save_every: int | None = None,
     fresh: FreshVotes | None = None,
     lengths: LengthLimits | None = None,
+    access: ServerAccess | None = None,
 ) -> PolicyResult | None:
     """Train a policy; keep the best weights seen before any alarm.
 
@@ -97,6 +101,7 @@ def train(
         save_every: steps between two saves; None: the plan's.
         fresh: asks people about the policy while it trains; None: there is nobody to ask.
         lengths: how much longer or shorter responses may become; None: the usual limits.
+        access: to the server that samples PPO's and RLOO's responses; None: they are sampled here.
 
     Returns:
         The policy; None in a process that is not the first of several.
@@ -111,19 +116,22 @@ def train(
     _say_unasked(place, plan.policy, fresh, config.watch.prompts)
     state = TrainingState()
     training_loop.restore(place, state)
-    inputs = PolicyInputs(roles, room.prompts, room.heldout, reward, rankings, state, fresh)
-    prepared = prepare(plan, inputs, config, continue_from)
-    if plan.checkpoints_gradients:
-        roles.checkpoint_gradients(True)
-    end = training_loop.follow(
-        place,
-        prepared.loop,
-        state,
-        save_every=save_every or plan.policy.save_every,
-        keeps_samples=partial(_keeps_samples, plan.policy, config.watch.every),
-        note=algorithms.NOTES[plan.policy.algorithm],
-        room=roles.room,
-    )
+    with served_sampling.serving(place, roles, plan.policy, state, steps, access) as served:
+        inputs = PolicyInputs(
+            roles, room.prompts, room.heldout, reward, rankings, state, fresh, served.policy
+        )
+        prepared = prepare(plan, inputs, config, continue_from)
+        if plan.checkpoints_gradients:
+            roles.checkpoint_gradients(True)
+        end = training_loop.follow(
+            place,
+            prepared.loop,
+            state,
+            save_every=save_every or plan.policy.save_every,
+            keeps_samples=partial(_keeps_samples, plan.policy, config.watch.every),
+            note=algorithms.NOTES[plan.policy.algorithm],
+            room=roles.room,
+        )
     roles.gather()
     place.leave_team()
     if not place.is_first:
@@ -132,7 +140,8 @@ def train(
     best_step = state.best.step if state.best is not None else end.step
     metrics = {**_metrics(end, state, best_step), **room.left_out}
     moved = movement_of(state, best_step, plan.policy.epochs_for(prompts, len(rankings)))
-    return PolicyResult(prepared.settings, metrics, end, moved)
+    settings = prepared.settings | ({} if access is None else access.record)
+    return PolicyResult(settings, metrics, end, moved, tuple(served.warnings))
 
 
 def _within_memory(config: PpoConfig, roles: Roles, plan: RoundPlan) -> PpoConfig:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from app.web import glossary
-from tests import judge_server
+from tests import judge_server, sampling_server
+from tests.sampling_server import BASE_NAME
 from tests.worker import published
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, ok
+from tests.worker.rlhf import tiny
 from worker.training.model_folders import TRAINING
 
 pytestmark = pytest.mark.xdist_group("glossary")  # one runner needs all that is trained here
@@ -57,9 +59,13 @@ def logged(sft: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> s
         more = ("--max-steps", 2, "--max-new-tokens", 6, "--heldout-share", 30)
         found |= _logged(root / algorithm, *policy, *more, "--algorithm", algorithm)
     other = f"classifier:name=kind,model={published.save(root / 'c')},weight=0.5"
-    found |= _logged(root / "other", *policy[:5], "--batch-size", 8, "--reward-part", other, *more)
-    with judge_server.serving() as served:
-        judge = f"judge:url={served.url},model=tiny,rubric=Be brief."
+    classified = ("--batch-size", 8, "--reward-part", other, *more)
+    with sampling_server.serving(tiny.loaded()) as served, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTUNE_ADAPTER_FOLDER", str(root / "adapters"))
+        sampler = ("--sampling-server", served.url, "--sampling-model", BASE_NAME)
+        found |= _logged(root / "other", *policy[:5], *classified, *sampler)
+    with judge_server.serving() as judging:
+        judge = f"judge:url={judging.url},model=tiny,rubric=Be brief."
         judged = ("--batch-size", 8, "--reward-part", judge, *more)
         found |= _logged(root / "judged", *policy[:5], *judged)
     found |= _logged(root / "dpo", "train", "dpo", preferences, "-m", sft)

@@ -59,12 +59,21 @@ def save_policy(
     if merged:
         _merged(roles, role).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
+        save_adapter(roles, folder, role=role)
         loaded = roles.loaded
         ends.generation_config(loaded.ends, loaded.pad_id, loaded.decoder_prefix).save_pretrained(
             folder
         )
     roles.loaded.tokenizer.save_pretrained(folder)
+
+
+def save_adapter(roles: Roles, folder: Path | str, *, role: str = "policy") -> None:
+    """Write the adapter of a role alone, as servers load it onto a base that they have.
+
+    Raises:
+        ValueError: if the role has no adapter.
+    """
+    _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
 
 
 def save_reward(
@@ -122,7 +131,7 @@ def _save_adapter(
 ) -> None:
     _refuse_without_adapter(roles, role)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = _by_saved_key(roles, role)
+    tensors = by_saved_key(roles, role)
     copies = {
         key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (head or {})).items()
     }
@@ -146,7 +155,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     )
     roles.add_adapter(role, settings)
     tensors = tensor_files.load(folder / ADAPTER_FILE)
-    parameters = _by_saved_key(roles, role)
+    parameters = by_saved_key(roles, role)
     unmatched = sorted(parameters.keys() ^ (tensors.keys() - {HEAD_KEY}))
     if unmatched:
         raise ValueError(
@@ -158,7 +167,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _by_saved_key(roles: Roles, role: str) -> dict[str, Tensor]:
+def by_saved_key(roles: Roles, role: str) -> dict[str, Tensor]:
     """Return an adapter's parameters under the names that PEFT reads.
 
     PEFT's own export takes layers that are called like an adapter for parts of it.

@@ -14,12 +14,13 @@ from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.training_state import Json, TrainingState
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.policy import fresh_votes, kl, rollout, stopping
+from worker.rlhf.policy import fresh_votes, kl, rollout, served_rollout, stopping
 from worker.rlhf.policy.fresh_votes import FreshPair, FreshVotes
 from worker.rlhf.policy.rollout import Forward, Rollout
 from worker.rlhf.policy.stopping import Observation, Rule, Stop
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sampling.served_policy import ServedPolicy
 
 
 def default_rules() -> tuple[Rule, ...]:
@@ -72,12 +73,13 @@ class PolicyWatch:
         forward: Forward,
         state: TrainingState,
         fresh: FreshVotes | None = None,
+        served: ServedPolicy | None = None,
     ) -> None:
         self.roles, self.reward, self.config, self.state = roles, reward, config, state
         self.heldout = heldout[: config.prompts]
         self.sampling = rollout.seeded(sampling, config.seed, 0)
         self.forward = forward
-        self.fresh = fresh
+        self.fresh, self.served = fresh, served
         self._start_samples: tuple[Sample, ...] = ()
 
     def evaluate_start(self, kl_coefficient: float) -> None:
@@ -174,8 +176,14 @@ class PolicyWatch:
 
     def _evaluate(self) -> HeldoutEvaluation:
         """Complete the held-out prompts, with the same random numbers at every evaluation."""
-        batch = rollout.collect(
-            self.roles, self.heldout, self.reward, self.sampling, self.forward, with_values=False
+        batch = served_rollout.collect(
+            self.roles,
+            self.heldout,
+            self.reward,
+            self.sampling,
+            self.forward,
+            with_values=False,
+            source=self.served.at(self.state.step, is_exact=True) if self.served else None,
         )
         is_response, scores = batch.episodes.is_response, batch.scores
         kl_sum = kl.k1(batch.logprobs, batch.reference)[is_response].sum()

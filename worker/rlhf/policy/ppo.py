@@ -22,7 +22,7 @@ from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import lora_kernel
 from worker.rlhf.model.roles import LoraSettings, Roles
-from worker.rlhf.policy import advantages, kl, rollout
+from worker.rlhf.policy import advantages, kl, rollout, served_rollout
 from worker.rlhf.policy.fresh_votes import FreshVotes
 from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
@@ -30,6 +30,7 @@ from worker.rlhf.policy.rollout import Episodes, Forward, Rollout
 from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sampling.served_policy import ServedPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,13 @@ def train(
     config: PpoConfig,
     state: TrainingState,
     fresh: FreshVotes | None = None,
+    served: ServedPolicy | None = None,
 ) -> Iterator[StepReport]:
     """Train the prepared policy and value roles, and yield a report per step.
 
-    With the last report the model has the best weights before any alarm, by held-out reward minus
-    KL penalty; `state.best` holds their step, the report the reason to stop.
+    Responses are sampled here, or by the server of `served`. With the last report the model has the
+    best weights before any alarm, by held-out reward minus KL penalty; `state.best` holds their
+    step, the report the reason to stop.
 
     Raises:
         ValueError: if there is no prompt.
@@ -153,18 +156,19 @@ def train(
         raise ValueError("PPO needs at least one prompt")
     update = Update(roles, config, state)
     watch = PolicyWatch(
-        roles, heldout, reward, config.watch, config.sampling, config.forward, state, fresh
+        roles, heldout, reward, config.watch, config.sampling, config.forward, state, fresh, served
     )
     watch.evaluate_start(config.kl_coefficient)
     while "stop_reason" not in state.values:
         coefficient = kl_coefficient(config, state)
-        batch = rollout.collect(
+        batch = served_rollout.collect(
             roles,
             rollout.draw(prompts, state.step + 1, config.episodes, config.seed),
             reward,
             rollout.seeded(config.sampling, config.seed, state.step + 1),
             config.forward,
             with_values=True,
+            source=None if served is None else served.at(state.step),
         )
         started = time.perf_counter()
         targets = targets_of(batch, config, coefficient)
@@ -173,6 +177,7 @@ def train(
             advantages.explained_variance(batch.values, targets.returns, batch.episodes.is_response)
         )
         metrics |= rollout.metrics_of(batch, train_s=time.perf_counter() - started)
+        metrics |= served_rollout.metrics_of(batch, served, state.step)
         yield finish_step(watch, config, state, metrics, coefficient)
 
 

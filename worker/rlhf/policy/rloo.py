@@ -17,12 +17,13 @@ from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import lora_kernel
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.policy import ppo, rollout
+from worker.rlhf.policy import ppo, rollout, served_rollout
 from worker.rlhf.policy.fresh_votes import FreshVotes
 from worker.rlhf.policy.policy_watch import PolicyWatch
 from worker.rlhf.policy.ppo import PpoConfig, Targets, Update
 from worker.rlhf.policy.rollout import Rollout
 from worker.rlhf.reward.scoring import RewardFunction
+from worker.rlhf.sampling.served_policy import ServedPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def train(
     config: RlooConfig,
     state: TrainingState,
     fresh: FreshVotes | None = None,
+    served: ServedPolicy | None = None,
 ) -> Iterator[StepReport]:
     """Train the prepared policy and yield a report per step; the run ends as in `ppo.train`.
 
@@ -76,22 +78,32 @@ def train(
     settings = config.ppo
     update = Update(roles, settings, state, {"policy": ppo.policy_loss}, trained=("policy",))
     watch = PolicyWatch(
-        roles, heldout, reward, settings.watch, settings.sampling, settings.forward, state, fresh
+        roles,
+        heldout,
+        reward,
+        settings.watch,
+        settings.sampling,
+        settings.forward,
+        state,
+        fresh,
+        served,
     )
     watch.evaluate_start(settings.kl_coefficient)
     while "stop_reason" not in state.values:
         coefficient = ppo.kl_coefficient(settings, state)
-        batch = rollout.collect(
+        batch = served_rollout.collect(
             roles,
             draw(prompts, state.step + 1, config),
             reward,
             rollout.seeded(settings.sampling, settings.seed, state.step + 1),
             settings.forward,
             with_values=False,
+            source=None if served is None else served.at(state.step),
         )
         started = time.perf_counter()
         metrics = update.step(targets_of(batch, config, coefficient))
         metrics |= rollout.metrics_of(batch, train_s=time.perf_counter() - started)
+        metrics |= served_rollout.metrics_of(batch, served, state.step)
         yield ppo.finish_step(watch, settings, state, metrics, coefficient)
 
 

@@ -106,6 +106,16 @@ def seeded(config: SamplingConfig, seed: int, step: int) -> SamplingConfig:
     return replace(config, seed=epoch_order.seed_of(seed, step))
 
 
+def episodes_of(
+    prompts: Sequence[PromptItem], completions: Sequence[SampledCompletion]
+) -> Episodes:
+    """Return prompts with their responses, in the same order."""
+    lengths = torch.tensor([len(completion.token_ids) for completion in completions])
+    return Episodes(
+        tuple(prompts), tuple(completions), torch.arange(int(lengths.max())) < lengths[:, None]
+    )
+
+
 def sample(
     roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig, role: str = "policy"
 ) -> Episodes:
@@ -118,11 +128,7 @@ def sample(
     longest = max(len(prompt.prompt_ids) for prompt in prompts) + config.max_new_tokens
     with roles.role(role):
         by_key = roles.room.taking(drawn, tokens=config.batch_size * longest)
-    completions = tuple(by_key[prompt.key] for prompt in prompts)
-    lengths = torch.tensor([len(completion.token_ids) for completion in completions])
-    return Episodes(
-        tuple(prompts), completions, torch.arange(int(lengths.max())) < lengths[:, None]
-    )
+    return episodes_of(prompts, [by_key[prompt.key] for prompt in prompts])
 
 
 @torch.no_grad()
@@ -223,15 +229,26 @@ def _collect(
 ) -> Rollout:
     started = time.perf_counter()
     episodes = sample(roles, prompts, sampling_config)
-    sampled = time.perf_counter()
+    generate_s = time.perf_counter() - started
+    return scored(roles, episodes, reward, forward, with_values, generate_s)
+
+
+def scored(
+    roles: Roles,
+    episodes: Episodes,
+    reward: RewardFunction,
+    forward: Forward,
+    with_values: bool,
+    generate_s: float,
+) -> Rollout:
+    """Return the rollout of sampled episodes: rewards, log-probabilities and values."""
+    started = time.perf_counter()
     budget, take = forward.token_budget, roles.room.taking
     branches = [Branches(prompt, [response]) for prompt, response in episodes.sequences]
     scores = take(lambda: reward.score(branches), tokens=budget)
     matrices = take(lambda: _matrices(roles, episodes, forward, with_values), tokens=budget)
-    done = time.perf_counter()
-    return Rollout(
-        episodes, scores, *matrices, generate_s=sampled - started, score_s=done - sampled
-    )
+    score_s = time.perf_counter() - started
+    return Rollout(episodes, scores, *matrices, generate_s=generate_s, score_s=score_s)
 
 
 def _matrices(

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
-from app.domain.plan import Parallel
+from app.domain.plan import Parallel, RoundPlan
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
@@ -23,7 +23,9 @@ from worker.rlhf.model import saving
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
 from worker.rlhf.reward.normalizer import Normalizer
+from worker.runs.data import server_access
 from worker.runs.data.sampled_completions import Answering
+from worker.runs.data.server_access import ServedBase
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import dividing, model_check, model_sources, screening
@@ -107,8 +109,9 @@ def answering(
     *,
     four_bit: bool = False,
     chat: ChatSettings | None = None,
+    server: ServedBase | None = None,
 ) -> Answering:
-    """Load a model that generates, with the role to run it in."""
+    """Load a model that generates, with the role to run it in; a server may sample it."""
     began = time.monotonic()
     with context.database.reader() as session:
         beneath = layers(session, checkpoint)
@@ -122,8 +125,23 @@ def answering(
         saving.load_policy(roles, fetch(context, checkpoint), POLICY)
     load_s = time.monotonic() - began
     return Answering(
-        checkpoint, roles, role, instruction, four_bit=four_bit, chat=chat, load_s=load_s
+        checkpoint,
+        roles,
+        role,
+        instruction,
+        four_bit=four_bit,
+        chat=chat,
+        load_s=load_s,
+        access=server_access.for_model(context, server, checkpoint, beneath.whole.id),
     )
+
+
+def served_base(context: JobContext, plan: RoundPlan, policy: Checkpoint) -> ServedBase | None:
+    """Return the plan's sampling server with the full model beneath a policy; None: no server."""
+    if plan.sampling_server is None:
+        return None
+    with context.database.reader() as session:
+        return ServedBase(plan.sampling_server, layers(session, policy).whole.id)
 
 
 def fetch(context: JobContext, checkpoint: Checkpoint) -> Path:

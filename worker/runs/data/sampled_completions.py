@@ -7,7 +7,8 @@ by turn; its completion is the response to the last, and keeps the turns before 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,9 +28,10 @@ from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import conversations, token_ids
-from worker.training.conversations import Question, Response, Turns
+from worker.training import conversations, served_sampling, token_ids
+from worker.training.conversations import Question, Response, TurnEngine, Turns
 from worker.training.screening import Refusals
+from worker.training.served_sampling import ServerAccess
 
 CHUNK_PROMPTS = 32
 HOW = frozenset({"batch_size", "engine"})
@@ -44,6 +46,7 @@ class Answering:
         four_bit: whether its weights were quantized when they were loaded.
         chat: the settings that it was loaded with.
         load_s: how long that took.
+        access: to the server that samples it; None: it is sampled here.
     """
 
     checkpoint: Checkpoint
@@ -54,6 +57,13 @@ class Answering:
     chat: ChatSettings | None = None
     load_s: float = 0.0
     refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
+    access: ServerAccess | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What distinguishes its completions from others with the same settings."""
+        served = {} if self.access is None else self.access.sampled_by
+        return {**self.roles.loaded.chat.record, **served}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +86,8 @@ class Draw:
         version = answering.instruction.version
         # The keys of version 1 are those from before there were versions.
         under: list[Any] = [version] if version > 1 else []
-        chat = answering.roles.loaded.chat.record  # empty by default, as before it could be set
-        under += [chat] if chat else []
+        record = answering.record  # empty by default, as before it could be set
+        under += [record] if record else []
         text = json.dumps([settings, self.seed, *under], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         return f"checkpoint-{answering.checkpoint.id}-{digest}"
@@ -90,12 +100,15 @@ def draw(
 
     Prompts that leave no room for a completion, and those that the chat template refuses, get none.
     """
-    for at in range(0, len(prompts), CHUNK_PROMPTS):
-        chunk = prompts[at : at + CHUNK_PROMPTS]
-        existing = known(context, chunk, wanted.source_key(answering), wanted.numbers)
-        todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < wanted.count]
-        written = _write(context, answering, todo, wanted) if todo else {}
-        yield [row for prompt in chunk for row in (written | existing).get(prompt.id, ())]
+    done = 0
+    with _engine(context, answering, wanted, lambda: (done, len(prompts))) as engine:
+        for at in range(0, len(prompts), CHUNK_PROMPTS):
+            done = at
+            chunk = prompts[at : at + CHUNK_PROMPTS]
+            existing = known(context, chunk, wanted.source_key(answering), wanted.numbers)
+            todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < wanted.count]
+            written = _write(context, answering, engine, todo, wanted) if todo else {}
+            yield [row for prompt in chunk for row in (written | existing).get(prompt.id, ())]
 
 
 def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
@@ -162,11 +175,32 @@ def store(context: JobContext, source_key: str, rows: Sequence[Completion]) -> N
                 session.add(row)
 
 
+@contextmanager
+def _engine(
+    context: JobContext,
+    answering: Answering,
+    wanted: Draw,
+    progress: Callable[[], tuple[int, int]],
+) -> Iterator[TurnEngine[SampledCompletion]]:
+    """Open what samples: the model in memory, or the server that has it."""
+    roles, role, access = answering.roles, answering.role, answering.access
+    if access is None:
+        yield engines.in_memory(wanted.settings.engine.value, roles, role)
+        return
+    model = f"checkpoint-{answering.checkpoint.id}"
+    with served_sampling.engine(context, roles, role, access, model, progress) as engine:
+        yield engine
+
+
 def _write(
-    context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
+    context: JobContext,
+    answering: Answering,
+    engine: TurnEngine[SampledCompletion],
+    prompts: Sequence[Prompt],
+    wanted: Draw,
 ) -> dict[int, list[Completion]]:
     fitting = [prompt for prompt in prompts if fits(answering, prompt, wanted.settings)]
-    drawn = _sample(answering, fitting, wanted)
+    drawn = _sample(answering, engine, fitting, wanted)
     rows = [
         _row(answering, prompt, completion, wanted)
         for prompt in fitting
@@ -178,7 +212,10 @@ def _write(
 
 
 def _sample(
-    answering: Answering, prompts: Sequence[Prompt], wanted: Draw
+    answering: Answering,
+    engine: TurnEngine[SampledCompletion],
+    prompts: Sequence[Prompt],
+    wanted: Draw,
 ) -> dict[int, list[Response[SampledCompletion]]]:
     tokens = wanted.settings.max_new_tokens
 
@@ -193,7 +230,6 @@ def _sample(
         n=wanted.count,
     )
     by_prompt: dict[int, list[Response[SampledCompletion]]] = {}
-    engine = engines.in_memory(wanted.settings.engine.value, answering.roles, answering.role)
     for response in conversations.respond(
         engine,
         [question_of(prompt) for prompt in prompts],
@@ -221,13 +257,13 @@ def _row(
         is_finished=response.is_finished,
         finish_reason="eos" if response.is_finished else "length",
         logprob_sum=drawn.logprob_sum,
-        sampling=_sampling_json(wanted, answering.roles.loaded.chat.record),
+        sampling=_sampling_json(wanted, answering.record),
         instruction_version=answering.instruction.version,
     )
 
 
-def _sampling_json(wanted: Draw, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-    return asdict(wanted.settings) | {"seed": wanted.seed, **chat}
+def _sampling_json(wanted: Draw, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return asdict(wanted.settings) | {"seed": wanted.seed, **record}
 
 
 def _ids(answering: Answering, turns: Turns) -> tuple[int, ...]:

@@ -41,6 +41,9 @@ def draw(
     Raises:
         Interrupted: the job was asked to stop while it shared its work.
     """
+    if answering.access is not None:  # the server shares its own work
+        yield from sampled_completions.draw(context, answering, prompts, wanted)
+        return
     sharing = _Sharing(context, answering, prompts, wanted)
     sharing.resume()
     chunks = sampled_completions.draw(context, answering, prompts, wanted)

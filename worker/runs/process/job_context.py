@@ -134,6 +134,16 @@ class JobContext:
         """The name of the run in messages."""
         return f"job {self.job_id}"
 
+    @property
+    def run_name(self) -> str:
+        """The name of the run where several share a folder."""
+        return f"job-{self.job_id}"
+
+    @property
+    def attempt(self) -> str:
+        """The name of this attempt at the run."""
+        return str(self.lease_token)
+
     def join(self, team: "Team") -> None:
         """Make this one of the processes that share the run, on a device of its own."""
         self.team, self._device = team, str(team.device or self._device)
