@@ -12,10 +12,11 @@ Two runs never share a folder. Orders come from signals; metrics go to the watch
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+from app.domain.plan import RoundPlan
 from app.errors import Conflict, Invalid
 from worker import artifacts
 from worker.orders import Order, Orders
@@ -191,7 +192,7 @@ class RunFolder:
         if not path.exists() or not (self.is_done or self.newest_state()):
             artifacts.replace(path, json.dumps(wanted, indent=1) + "\n")
             return
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = _as_of_today(json.loads(path.read_text(encoding="utf-8")))
         different = next(differences(known, wanted), None)
         if different is not None:
             name, old, new = different
@@ -204,6 +205,14 @@ class RunFolder:
         for name in (WORK, MODEL):
             shutil.rmtree(self.root / name, ignore_errors=True)
         (self.root / RUN).unlink(missing_ok=True)
+
+
+def _as_of_today(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run with those that its version of the plan did not have yet."""
+    with suppress(Invalid, KeyError):  # of no plan, or of one that is no longer valid
+        plan = RoundPlan.from_json(identity["plan"]).to_json()
+        return identity | {"plan": json.loads(json.dumps(plan, default=str))}
+    return identity
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
