@@ -20,7 +20,7 @@ def test_they_are_turned_on_paused_and_resumed_without_a_script(house: House) ->
             accounts.add_member(session, project.id, desk.user_id, Role.LEAD, actor_id=None)
         page = desk.page
         page.goto(f"{desk.url}/p/{slug}/settings")
-        page.get_by_role("link", name="Automatic rounds").click()
+        page.get_by_role("region", name="Automatic rounds").get_by_role("link").click()
         page.get_by_label("Start the next round automatically").check()
         page.get_by_role("button", name="Save").click()
         assert page.locator(".tag", has_text="On").is_visible()
