@@ -35,7 +35,9 @@ def start(count: int, device: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         status = Path(folder) / "status"
         extra = {STATUS_FILE: str(status), USES_CPU: str(device == "cpu").lower()}
-        process = subprocess.Popen(command, env=environment(os.environ) | extra)
+        # A command runs for whoever gave it, so its processes have the settings of judges and
+        # sampling servers too; the processes of jobs have not.
+        process = subprocess.Popen(command, env=environment(os.environ) | os.environ | extra)
         _wait(process)
         recorded = status.read_text(encoding="utf-8").strip() if status.exists() else ""
         raise typer.Exit(int(recorded) if recorded else FAILED)

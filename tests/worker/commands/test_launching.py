@@ -1,42 +1,27 @@
-"""Several processes of one command, ended from outside."""
+"""Commands that run as several processes."""
 
-import json
-import os
-import signal
 import subprocess
-import sys
-from contextlib import suppress
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 
-from tests.worker.files import material
-from worker.commands.watching import INTERRUPTED
+from worker.commands import launching
 
 
-@pytest.mark.slow
-def test_a_termination_ends_every_process_with_the_state_saved(tmp_path: Path) -> None:
-    base = material.save_tiny_llama(tmp_path / "base")
-    data = material.demonstrations(tmp_path / "d.jsonl", 24)
-    out = tmp_path / "out"
-    more = ("--batch-size", 8, "--epochs", 10_000, "--device", "cpu", "--processes", 2, "--json")
-    command = ("train", "sft", data, "-m", base, "-o", out, *more)
-    with subprocess.Popen(
-        [sys.executable, "-m", "app.cli.main", *map(str, command)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            first = json.loads(process.stdout.readline())
-            assert first["event"] == "step"
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == INTERRUPTED
-            process.stdout.read()  # its end: every process that could write to it has ended
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)  # a launcher that was left behind
-    assert list((out / "work").glob("state-*"))
+def test_the_processes_of_a_command_have_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, str] = {}
+
+    def start(_command: object, env: dict[str, str]) -> Any:
+        given.update(env)
+        return SimpleNamespace(wait=lambda: 0, send_signal=lambda _number: None)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setenv("ATTUNE_JUDGE_SERVERS", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    with pytest.raises(typer.Exit):
+        launching.start(2, "cpu")
+    assert given["ATTUNE_JUDGE_SERVERS"] == "http://127.0.0.1:9/v1"
+    assert (given["GOMP_SPINCOUNT"], given["ACCELERATE_USE_CPU"]) == ("7", "true")
+    assert given["PYTHONFAULTHANDLER"] == "1"
