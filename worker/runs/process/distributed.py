@@ -104,7 +104,7 @@ def _hosts_apart(team: Team, context: JobContext) -> str:
         return ""
     return (
         f"the hosts {', '.join(sorted(set(hosts)))} do not see {marked.parent}: all hosts of a "
-        "group need ATTUNE_WORK in a file system that they share"
+        "group need ATTUNE_DATA_DIR in a file system that they share"
     )
 
 
