@@ -152,4 +152,4 @@ def test_the_description_tells_scripts_how(script: TestClient) -> None:
     paths = script.get("/api/openapi.json").json()["paths"]
     body = paths["/api/v1/projects/{slug}/imports"]["post"]["requestBody"]
     assert "application/jsonl" in body["content"]
-    assert paths["/api/v1/projects/{slug}/agreement"]["get"]["description"]
+    assert paths["/api/v1/projects/{slug}/agreement"]["get"]["summary"]

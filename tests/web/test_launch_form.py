@@ -164,7 +164,7 @@ def test_machines_are_those_of_the_form_and_not_of_the_round_before() -> None:
         sampling_server=SamplingServerPlan("http://gpu-2", "m"),
         four_bit=True,
         token_budget=4096,
-        processes=2,
+        processes=1,
     )
     assert LaunchForm.of(wanted).plan(RoundPlan()) == wanted
     assert LaunchForm.of(RoundPlan()).plan(wanted) == RoundPlan()
