@@ -46,7 +46,7 @@ def test_a_round_is_labeled_and_decided_by_a_judge(database: Database, tmp_path:
         small.PLAN,
         judge="J1",
         reward=replace(small.PLAN.reward, judged_by=JudgedBy.AI),
-        policy=replace(small.PLAN.policy, learning_rate=0.05),
+        policy=replace(small.PLAN.policy, learning_rate=0.01),
         evaluation=replace(small.PLAN.evaluation, judge="J1"),
     )
     with judge_server.serving() as server:
