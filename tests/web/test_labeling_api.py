@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
@@ -13,6 +14,7 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.models import Judgment, Project, Role, User
 from app.services.people import accounts
 from app.web import assignment_requests
+from app.web.judgment_kinds.rate import RateIn
 from tests.services import sample
 
 SignIn = Callable[..., TestClient]
@@ -98,6 +100,14 @@ def test_a_field_that_a_judgment_does_not_have_is_refused_by_name(
         assert session.scalar(select(func.count()).select_from(Judgment)) == 0
     body["answer"] |= {misspelled: None, "ranking": None, "reasons": [], "both_bad": False}
     assert labeler.post(f"{API}/{one['id']}/submission", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("empty", [None, False, "", [], {}])
+def test_an_empty_field_of_another_kind_is_passed_over(empty: object) -> None:
+    given = {"kind": "rate", "ratings": {"quality": [1, 2]}}
+    assert RateIn.model_validate(given | {"both_bad": empty}) == RateIn.model_validate(given)
+    with pytest.raises(ValidationError, match="both_bad"):
+        RateIn.model_validate(given | {"both_bad": True})
 
 
 def test_a_lost_response_can_be_asked_for_again(labeler: TestClient) -> None:
