@@ -110,10 +110,7 @@ def train(
     steps = plan.policy.steps(prompts, len(rankings)).total
     config = config_of(plan, roles, normaliser, steps, heldout=len(room.heldout), lengths=lengths)
     config = _within_memory(config, roles, plan)
-    if lengths is not None and lengths.remark:
-        place.say(lengths.remark)
-    _say_looks(place, plan.policy, config.watch, len(room.heldout), steps)
-    _say_unasked(place, plan.policy, fresh, config.watch.prompts)
+    _say_before(place, plan.policy, config.watch, room, steps, fresh, lengths)
     state = TrainingState()
     training_loop.restore(place, state)
     with served_sampling.serving(place, roles, plan.policy, state, steps, access) as served:
@@ -123,15 +120,7 @@ def train(
         prepared = prepare(plan, inputs, config, continue_from)
         if plan.checkpoints_gradients:
             roles.checkpoint_gradients(True)
-        end = training_loop.follow(
-            place,
-            prepared.loop,
-            state,
-            save_every=save_every or plan.policy.save_every,
-            keeps_samples=partial(_keeps_samples, plan.policy, config.watch.every),
-            note=algorithms.NOTES[plan.policy.algorithm],
-            room=roles.room,
-        )
+        end = _follow(place, prepared, state, plan.policy, config, save_every, roles)
     roles.gather()
     place.leave_team()
     if not place.is_first:
@@ -142,6 +131,42 @@ def train(
     moved = movement_of(state, best_step, plan.policy.epochs_for(prompts, len(rankings)))
     settings = prepared.settings | ({} if access is None else access.record)
     return PolicyResult(settings, metrics, end, moved, tuple(served.warnings))
+
+
+def _say_before(
+    place: RunPlace,
+    plan: PolicyPlan,
+    watch: WatchConfig,
+    room: PromptRoom,
+    steps: int,
+    fresh: FreshVotes | None,
+    lengths: LengthLimits | None,
+) -> None:
+    """Say what is known before the first step: limits of length, looks, and who is not asked."""
+    if lengths is not None and lengths.remark:
+        place.say(lengths.remark)
+    _say_looks(place, plan, watch, len(room.heldout), steps)
+    _say_unasked(place, plan, fresh, watch.prompts)
+
+
+def _follow(
+    place: RunPlace,
+    prepared: PreparedPolicy,
+    state: TrainingState,
+    plan: PolicyPlan,
+    config: PpoConfig,
+    save_every: int | None,
+    roles: Roles,
+) -> LoopEnd:
+    return training_loop.follow(
+        place,
+        prepared.loop,
+        state,
+        save_every=save_every or plan.save_every,
+        keeps_samples=partial(_keeps_samples, plan, config.watch.every),
+        note=algorithms.NOTES[plan.algorithm],
+        room=roles.room,
+    )
 
 
 def _within_memory(config: PpoConfig, roles: Roles, plan: RoundPlan) -> PpoConfig:
