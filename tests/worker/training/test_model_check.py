@@ -18,8 +18,9 @@ from tests.worker.rlhf import tiny
 from tests.worker.runs import small
 from tests.worker.runs.small import save_tiny_t5
 from worker.commands import models as command
-from worker.rlhf.model import models
+from worker.rlhf.model import models, soundness
 from worker.rlhf.model.roles import LoraSettings, Roles
+from worker.rlhf.model.soundness import UnsoundFiles
 from worker.rlhf.sampling import cache_probe
 from worker.training import adapter_shape, model_check, model_facts, model_sources
 
@@ -190,6 +191,13 @@ def test_faulty_files_are_refused_by_the_check_and_by_runs(
     with pytest.raises(Invalid) as refused:
         model_sources.load(str(llama))
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float16, torch.float32])
+def test_values_are_looked_at_in_every_precision(dtype: torch.dtype) -> None:
+    soundness.refuse_not_finite([("w", torch.ones(4).to(dtype))])
+    with pytest.raises(UnsoundFiles, match="in the weight w"):
+        soundness.refuse_not_finite([("w", torch.tensor([1.0, float("nan")]).to(dtype))])
 
 
 def test_a_padding_token_that_was_added_later_needs_no_embedding(llama: Path) -> None:

@@ -85,6 +85,8 @@ def refuse_other_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int) -> Non
 
 
 def _is_finite(weight: torch.Tensor) -> bool:
+    if weight.element_size() == 1:  # there are hardly any operations in fp8
+        weight = weight.to(torch.bfloat16)
     least, most = weight.aminmax()  # a value that is not a number becomes both
     return bool(torch.isfinite(least) & torch.isfinite(most))
 
