@@ -15,6 +15,7 @@ export async function open(typed = "") {
   const field = dialog.querySelector("input");
   field.value = typed;
   dialog.showModal();
+  draw(); // what is known from before, until the answer comes
   say("Loading …");
   const project = document.body.dataset.project;
   const query = project ? `?${new URLSearchParams({ project })}` : "";
@@ -24,7 +25,7 @@ export async function open(typed = "") {
     const offered = await response.json();
     commands = offered.commands;
     leftOff = offered.left_off;
-    draw();
+    draw(matches[chosen]?.address);
   } catch (error) {
     commands = [];
     draw();
@@ -48,7 +49,7 @@ function build() {
   foot.append(said);
   made.append(field, list, foot);
   document.body.append(made);
-  field.addEventListener("input", draw);
+  field.addEventListener("input", () => draw());
   field.addEventListener("keydown", onKey);
   list.addEventListener("click", (event) => go(event.target.closest("[role=option]")?.dataset.at, event));
   made.addEventListener("click", (event) => {
@@ -69,7 +70,8 @@ function onKey(event) {
   }
 }
 
-function draw() {
+/** Draw what the letters leave; the place of the address given stays chosen, and the first is chosen without one. */
+function draw(address) {
   const words = dialog.querySelector("input").value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = rank(commands, words);
   matches = found.slice(0, SHOWN_MOST);
@@ -85,7 +87,7 @@ function draw() {
     items.push(option(command, at, words));
   }
   dialog.querySelector("ul").replaceChildren(...items);
-  choose(0);
+  choose(Math.max(matches.findIndex((command) => command.address === address), 0));
   const count = matches.length ? `${matches.length} ${matches.length === 1 ? "place" : "places"}` : "Nothing is called that.";
   const narrowed = found.length > matches.length ? ` of ${found.length}. More letters narrow them down.` : "";
   const projects = leftOff ? ` ${leftOff} further projects are on the page of your projects.` : "";

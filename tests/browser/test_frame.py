@@ -95,6 +95,29 @@ def test_letters_typed_before_the_palette_is_fetched_are_kept(house: House) -> N
         expect(page.get_by_role("combobox", name="Go to")).to_have_value("agree")
 
 
+def test_a_place_chosen_while_the_palette_is_fetched_again_stays_chosen(house: House) -> None:
+    with sit_down(house, "wide") as desk:
+        page, keys = desk.page, desk.page.keyboard
+        page.goto(_lead(desk))
+        keys.press("Control+k")
+        expect(page.locator(".palette .said")).to_contain_text("places")
+        keys.press("Escape")
+        held: list[Route] = []
+        page.route("**/api/v1/commands*", lambda route: held.append(route))
+        keys.press("Control+k")
+        expect(page.locator(".palette .said")).to_have_text("Loading …")
+        keys.type("rou")
+        expect(page.locator(".palette mark").first).to_have_text("Rou")
+        keys.press("ArrowDown")
+        chosen = page.locator(".palette [aria-selected=true]")
+        before = chosen.text_content()
+        page.locator(".palette li").first.evaluate("item => item.classList.add('drawn-before')")
+        held[0].continue_()
+        expect(page.locator(".palette .drawn-before")).to_have_count(0)
+        expect(chosen).to_have_text(before or "")
+        assert chosen.text_content() != page.locator(".palette [role=option]").first.text_content()
+
+
 def test_the_places_open_on_a_phone_without_a_script(house: House) -> None:
     with sit_down(house, "phone", java_script_enabled=False) as desk:
         page = desk.page
