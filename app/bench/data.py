@@ -130,6 +130,7 @@ def _pages(work: DataWork) -> dict[str, float]:
     by_page = {f"page {page.path} p95_ms": round(page.warm_p95, 1) for page in timings}
     return {
         "pages_first_worst_ms": round(slowest_first.first_p95, 1),
+        f"page {slowest_first.path} first_ms": round(slowest_first.first_p95, 1),
         "pages_warm_worst_p95_ms": round(slowest_warm.warm_p95, 1),
         **by_page,
     }
