@@ -27,6 +27,9 @@ from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Ticket
 
 log = structlog.get_logger(__name__)
 
+_ON_ROWS = ("export", "import")  # they compete with the pages of the same machine
+_NICENESS = 10
+
 
 def main(find: Callable[[str], Run] = find) -> int:
     """Run the job whose ticket comes on standard input; return the exit status."""
@@ -36,7 +39,9 @@ def main(find: Callable[[str], Run] = find) -> int:
     signal.signal(signal.SIGTERM, lambda _signal, _frame: orders.give("preempt"))
     listen_to(orders)
     with structlog.contextvars.bound_contextvars(job=ticket.claimed.job_id):
-        return run(make_context(ticket, orders), find)
+        context = make_context(ticket, orders)
+        give_way(context)
+        return run(context, find)
 
 
 def make_context(ticket: Ticket, orders: Orders) -> JobContext:
@@ -53,6 +58,17 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
         judges=ticket.places.judges,
         allowed_models=ticket.places.allowed_models,
     )
+
+
+def give_way(context: JobContext) -> None:
+    """Let pages have the processor first while rows are read or stored.
+
+    Not on SQLite, where a process that waits for the processor may hold the lock that labelers wait
+    for.
+    """
+    is_apart = context.database.engine.dialect.name == "postgresql"
+    if is_apart and context.kind in _ON_ROWS and hasattr(os, "nice"):
+        os.nice(_NICENESS)
 
 
 def _advance(session: Session, round_id: int) -> object:
