@@ -21,6 +21,7 @@ from app.models import Job, JobAttempt, Round
 from app.services.jobs import jobs, restored_jobs, shards
 
 DEATHS_TO_QUARANTINE: Final = 3
+FAILED: Final = "failed"  # the outcome of an attempt that ended with an error
 DIED: Final = "died"  # the outcome of an attempt whose process was killed
 LOST: Final = "lost"  # the outcome of an attempt whose worker was not heard of
 LOG_TAIL: Final = 32_768  # characters of a log that are kept
@@ -215,9 +216,9 @@ def fail(
     """
     job = hold(session, job_id, lease_token)
     if not is_transient or job.attempts >= job.max_attempts:
-        return _end(session, job, JobState.FAILED, "failed", error)
+        return _end(session, job, JobState.FAILED, FAILED, error)
     delay_s = min(_RETRY_FIRST_S * 2 ** (job.attempts - 1), _RETRY_LAST_S)
-    return _back(session, job, "failed", error, delay_s=delay_s)
+    return _back(session, job, FAILED, error, delay_s=delay_s)
 
 
 def requeue(session: Session, job_id: int, lease_token: int) -> Job:

@@ -43,6 +43,7 @@ class JobTotals:
 
     by_state: dict[str, int]
     fenced_writes: int
+    failures: int  # attempts that ended with an error
     deaths: int
     leases_lost: int
 
@@ -108,18 +109,20 @@ def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]
 def totals(session: Session) -> JobTotals:
     """Return totals over all jobs.
 
-    Deaths are counted by attempts, which stay: a job's own count restarts when it is retried.
+    Failures and deaths are counted by attempts, which stay: a job's own state and count start anew
+    when it is retried.
     """
     by_state = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
     outcomes = (
         select(JobAttempt.outcome, func.count())
-        .where(JobAttempt.outcome.in_((job_leases.DIED, job_leases.LOST)))
+        .where(JobAttempt.outcome.in_((job_leases.FAILED, job_leases.DIED, job_leases.LOST)))
         .group_by(JobAttempt.outcome)
     )
     ended = dict(session.execute(outcomes).all())
     return JobTotals(
         by_state={str(state): count for state, count in by_state},
         fenced_writes=session.scalar(select(func.sum(Job.fenced_writes))) or 0,
-        deaths=sum(ended.values()),
+        failures=ended.get(job_leases.FAILED, 0),
+        deaths=ended.get(job_leases.DIED, 0) + ended.get(job_leases.LOST, 0),
         leases_lost=ended.get(job_leases.LOST, 0),
     )

@@ -186,6 +186,7 @@ def _counters(totals: workers.JobTotals) -> list[tuple[str, str, int]]:
     return [
         ("attune_fenced_writes", "Writes rejected for an expired lease.", totals.fenced_writes),
         ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
+        ("attune_job_failures", "Attempts of jobs that ended with an error.", totals.failures),
         ("attune_job_deaths", "Job processes that were killed or lost.", totals.deaths),
     ]
 

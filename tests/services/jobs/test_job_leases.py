@@ -152,6 +152,17 @@ def test_a_retry_takes_no_death_back(timed: Database, clock: Clock) -> None:
     assert (totals.deaths, totals.leases_lost) == (2, 1)
 
 
+def test_a_retry_takes_no_failure_back(database: Database) -> None:
+    claimed = claim_new(database)
+    with database.transaction() as session:
+        job_leases.fail(session, claimed.job_id, claimed.lease_token, "the disk is full")
+        before = workers.totals(session)
+        jobs.retry(session, claimed.job_id, actor_id=None)
+        after = workers.totals(session)
+    assert (before.failures, before.by_state) == (1, {"failed": 1})
+    assert (after.failures, after.by_state) == (1, {"queued": 1})
+
+
 def test_giving_a_job_back_is_free_however_often(database: Database) -> None:
     job_id = enqueue(database, max_attempts=2)
     for _ in range(6):
