@@ -55,6 +55,7 @@ def of(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from _database(settings)
     yield _broker(settings)
     yield _artifacts(settings)
+    yield from _adapters(settings)
     yield _base_models(settings)
     yield from _exposure(settings)
     yield _single_sign_on(settings)
@@ -206,6 +207,20 @@ def _artifacts(settings: Settings) -> Finding:
     if importlib.util.find_spec(library) is None:
         return Finding("artifacts", "fail", f"{root} needs {library}: pip install {library}")
     return Finding("artifacts", "ok", f"{root}; its access is tried by the first job")
+
+
+def _adapters(settings: Settings) -> Iterator[Finding]:
+    folder = settings.adapter_folder
+    if folder is None:
+        return
+    if not folder.is_absolute():
+        reason = f"{folder} is not an absolute path, and sampling servers look for it elsewhere"
+    else:
+        reason = _why_unwritable(folder)
+    if reason:
+        yield Finding("adapters", "fail", f"{reason}; set ATTUNE_ADAPTER_FOLDER")
+    else:
+        yield Finding("adapters", "ok", f"{folder}; sampling servers must see the same path")
 
 
 def _base_models(settings: Settings) -> Finding:

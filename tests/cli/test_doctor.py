@@ -131,6 +131,16 @@ FAULTS: dict[str, tuple[Seed | dict[str, str], str, str]] = {
     "artifact root of unknown kind": ({"ARTIFACTS_URL": "ftps3://x"}, "artifacts", "ftps3://"),
     "artifact root without library": ({"ARTIFACTS_URL": "gs://x"}, "artifacts", "gcsfs"),
     "artifact root that is a file": ({"ARTIFACTS_URL": "/etc/passwd"}, "artifacts", "not a folder"),
+    "adapter folder that is a file": (
+        {"ADAPTER_FOLDER": "/etc/passwd"},
+        "adapters",
+        "not a folder",
+    ),
+    "adapter folder without a root": (
+        {"ADAPTER_FOLDER": "adapters"},
+        "adapters",
+        "not an absolute",
+    ),
     "lease shorter than two heartbeats": ({"JOB_LEASE_S": "10"}, "jobs", "two heartbeats"),
     "sweep longer than the lease": ({"JOB_SWEEP_S": "90"}, "jobs", "longer than the lease"),
     "https without trusted proxies": (
