@@ -14,6 +14,7 @@ from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.domain import climb
 from app.web import (
     addresses,
     audit_words,
@@ -132,6 +133,7 @@ def _environment() -> Environment:
         raw=visible_raw,
         number=_number,
         percent=_percent,
+        kl_nats=climb.kl_nats,
         moment=lambda value: _time_element(environment, value),
         moment_text=_moment,
         duration=_duration,

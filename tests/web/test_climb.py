@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Role, User
+from app.models import Checkpoint, Role, Round, User
 from app.services.people import accounts
 from tests.services import sample
 from tests.services.rounds import climbed
@@ -69,6 +70,26 @@ def test_figures_agree_in_csv_and_api(lead: TestClient) -> None:
         assert row["value"] == ("" if figure["value"] is None else repr(figure["value"]))
         assert bool(row["reason"]) is (figure["value"] is None)
     assert len(rows) == sum(len(each["figures"]) for each in found["rounds"])
+
+
+@pytest.mark.parametrize("recorded", ["heldout/kl", "kl/k1", "kl"])
+def test_a_policy_has_the_same_kl_wherever_it_is_shown(
+    lead: TestClient, database: Database, recorded: str
+) -> None:
+    with database.transaction() as session:
+        row = session.scalars(select(Checkpoint).where(Checkpoint.name == "Policy 1")).one()
+        of_round = Round.policy_checkpoint_id == row.id
+        row.round_id = session.scalars(select(Round.id).where(of_round)).one()
+        row.metrics = {"heldout/reward": 1.294, "heldout/kl": None, recorded: 3.36}
+    figures = lead.get("/api/v1/projects/desk/climb").json()["rounds"][0]["figures"]
+    assert figures["kl_nats"]["value"] == 3.36
+    climb_page, rounds, models = (
+        re.sub(r"\s+", " ", lead.get(f"/p/desk/{name}", headers=HTML).text)
+        for name in ("climb", "rounds", "models")
+    )
+    assert "3.4" in climb_page
+    assert '<td class="n"> 3.4 </td>' in rounds
+    assert "held-out reward 1.29 at 3.4 nats" in models
 
 
 def test_without_a_finished_round_the_page_leads_on(lead: TestClient) -> None:
