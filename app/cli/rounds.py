@@ -56,7 +56,7 @@ def preview(project: Project, choice: Choice = ChoiceName.BALANCED, set: Setting
     with ready_database(load()).reader() as session:
         own = projects.by_slug(session, project)
         plan = _plan(session, own, choice, set or ())
-        counts = readiness.preview(session, own, plan)
+        counts = readiness.preview(session, own, plan, launch_plans.data_of(session, own))
         estimate = launch_estimates.of_plan(session, own, plan, counts)
         chosen = "" if plan.choice is None else plan.choice.words
         emit(asdict(counts) | {"choice": chosen, "estimate": asdict(estimate)})

@@ -184,7 +184,7 @@ def page_of(
 ) -> LaunchPage:
     """Return the page for a form; one that was not filled in shows the next round's plan."""
     data = launch_plans.data_of(session, project)
-    plan_before = next_plan.of_project(session, project, None)
+    plan_before = next_plan.of_project(session, project, None, data)
     shown = form if form.asked else LaunchForm.of(plan_before)
     shown, summary = _summarized(session, project, user_id, servers, shown, plan_before, data)
     made = round_progress.of_project(session, project.id)
@@ -228,13 +228,13 @@ def _summarized(
             filled = LaunchForm.of(plan)
             summary = replace(summary, fill=filled.model_dump(include=set(CHOSEN_FIELDS)))
             form = filled.model_copy(update={"asked": True, "count": form.count})
-        preview = readiness.preview(session, project, plan)
+        preview = readiness.preview(session, project, plan, data)
         summary = replace(
             summary,
             preview=preview,
             estimate=launch_estimates.of_plan(session, project, plan, preview),
             offers=launch_estimates.offers(session, project, data, plan, choice.name),
-            overlap_advice=_overlap_advice(session, project, plan),
+            overlap_advice=_overlap_advice(session, project, plan, data.train),
         )
         launch_checks.check(session, project, plan, user_id, servers)
     except AttuneError as invalid:
@@ -242,7 +242,7 @@ def _summarized(
     return form, summary
 
 
-def _overlap_advice(session: Session, project: Project, plan: RoundPlan) -> str:
+def _overlap_advice(session: Session, project: Project, plan: RoundPlan, prompts: int) -> str:
     """Return the advice on overlap in words; empty where there is nothing to advise on.
 
     Measuring agreement takes long in a large project, and nobody may write for so long.
@@ -250,7 +250,7 @@ def _overlap_advice(session: Session, project: Project, plan: RoundPlan) -> str:
     if is_writing(session):
         return "Advice on more labelers or more comparisons appears when you reload this page."
     try:
-        advice = label_advice.of_plan(session, project, plan)
+        advice = label_advice.of_plan(session, project, plan, prompts)
     except FigurePending:
         return "Advice on more labelers or more comparisons: the agreement is being computed."
     return overlap_words.sentence(advice) if advice is not None else ""

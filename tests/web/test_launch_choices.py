@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
@@ -59,6 +59,22 @@ def add_model(
     session.add(row)
     session.flush()
     return row.id
+
+
+def test_the_page_counts_a_large_project_once(
+    lead: TestClient, project: Project, database: Database
+) -> None:
+    asked: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    page = lead.get(f"/p/{project.slug}/rounds/new", headers={"accept": "text/html"})
+    assert page.status_code == 200
+    for of_all in ("GROUP BY prompt.split", "SELECT DISTINCT comparison.prompt_id"):
+        assert sum(of_all in statement for statement in asked) == 1
+    assert not any("count(prompt.id)" in statement for statement in asked)
 
 
 def form_of(page: str) -> dict[str, str]:

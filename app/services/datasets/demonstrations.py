@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import WRITTEN_KINDS
@@ -139,9 +139,25 @@ def every(
 
 def count(session: Session, project_id: int, split: Split | None = None) -> int:
     """Count the demonstrations; the same text for the same prompt counts once."""
+    of_files, by_labelers = _sources(session, project_id, split)
+    imported = session.scalar(select(func.count()).select_from(of_files.subquery()))
+    own = session.scalar(select(func.count()).select_from(by_labelers.distinct().subquery()))
+    return (imported or 0) + (own or 0)
+
+
+def exist(session: Session, project_id: int, split: Split | None = None) -> bool:
+    """Return whether there is a demonstration."""
+    sources = _sources(session, project_id, split)
+    return any(session.execute(query.limit(1)).first() is not None for query in sources)
+
+
+def _sources(
+    session: Session, project_id: int, split: Split | None
+) -> tuple[Select[int], Select[int, str | None]]:
+    """Return the queries for demonstrations of files and of labelers."""
     in_split = [] if split is None else [Prompt.split == split]
-    of_file = (
-        select(func.count(Demonstration.id))
+    of_files = (
+        select(Demonstration.id)
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
         .where(Demonstration.project_id == project_id, *in_split)
     )
@@ -150,11 +166,8 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(*_counts(session, project_id, None), *in_split)
-        .distinct()
-        .subquery()
     )
-    own = session.scalar(select(func.count()).select_from(by_labelers))
-    return (session.scalar(of_file) or 0) + (own or 0)
+    return of_files, by_labelers
 
 
 def _counts(session: Session, project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:

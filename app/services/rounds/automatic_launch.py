@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.domain.automatic_rounds import Blocker
 from app.errors import AttuneError, Forbidden
 from app.models import AutomaticRounds, Judgment, Membership, Project, Role, Round, User
-from app.services.rounds import automatic_rounds, next_plan, rounds
+from app.services.rounds import automatic_rounds, launch_plans, next_plan, rounds
 from app.services.rounds.automatic_rounds import AutomaticStatus
 
 LATE = 100
@@ -78,7 +78,8 @@ def _launch(
     session: Session, project: Project, row: AutomaticRounds, status: AutomaticStatus
 ) -> Round:
     _check_right(session, project, row.set_by_id)
-    plan = next_plan.of_project(session, project, row.plan)
+    data = launch_plans.data_of(session, project)
+    plan = next_plan.of_project(session, project, row.plan, data)
     trigger = {"judgments": status.judgments, "since": status.since, "set_by_id": row.set_by_id}
     made = rounds.launch(session, project, plan, row.set_by_id, trigger=trigger)
     automatic_rounds.note_launch(session, row)

@@ -7,13 +7,16 @@ from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.overlap_advice import OverlapAdvice
 from app.domain.plan import RoundPlan
-from app.models import Project, Split
-from app.services.project import prompts
+from app.models import Project
 from app.services.quality import agreement
 
 
-def of_plan(session: Session, project: Project, plan: RoundPlan) -> OverlapAdvice | None:
+def of_plan(
+    session: Session, project: Project, plan: RoundPlan, prompts: int
+) -> OverlapAdvice | None:
     """Return advice on as many judgments for training as a plan asks people for; None for none.
+
+    `prompts` is the number of those in the train split.
 
     Raises:
         FigurePending: the agreement of a large project is being computed.
@@ -21,10 +24,9 @@ def of_plan(session: Session, project: Project, plan: RoundPlan) -> OverlapAdvic
     by_ai = bool(plan.judge) and plan.reward.judged_by is JudgedBy.AI
     if not plan.fits_reward or by_ai:
         return None
-    available = prompts.counts(session, project.id)[Split.TRAIN]
-    comparisons = min(plan.prompts, available) * plan.comparisons_per_prompt
+    comparisons = min(plan.prompts, prompts) * plan.comparisons_per_prompt
     judgments = comparisons * (plan.overlap or project.overlap)
-    return of_budget(session, project, judgments, available * plan.comparisons_per_prompt)
+    return of_budget(session, project, judgments, prompts * plan.comparisons_per_prompt)
 
 
 def of_budget(

@@ -94,7 +94,7 @@ def _offer(
     data: ProjectData,
     pace: Pace,
 ) -> ChoiceOffer:
-    preview = readiness.preview(session, project, plan)
+    preview = readiness.preview(session, project, plan, data)
     pace_ms = project.median_active_ms
     chosen = launch_sizes.applied(name, data).choice
     return ChoiceOffer(

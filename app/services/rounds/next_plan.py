@@ -9,19 +9,20 @@ from sqlalchemy.orm import Session
 
 from app.domain import launch_sizes
 from app.domain.launch_choice import ChoiceName
+from app.domain.launch_sizes import ProjectData
 from app.domain.plan import RoundPlan
 from app.models import Project, Round
 from app.services.quality import weights_in_use
-from app.services.rounds import launch_plans
 
 
-def of_project(session: Session, project: Project, kept: Mapping[str, Any] | None) -> RoundPlan:
+def of_project(
+    session: Session, project: Project, kept: Mapping[str, Any] | None, data: ProjectData
+) -> RoundPlan:
     """Return a kept plan, or else that of the last round, or else the balanced choice.
 
     One that was made from a choice is made anew for what the project has now. The labeler weights
     and chat settings are the project's, as they are now.
     """
-    data = launch_plans.data_of(session, project)
     found = kept if kept is not None else of_last(session, project.id)
     if found is not None:
         plan = launch_sizes.renewed(RoundPlan.from_json(found), data)

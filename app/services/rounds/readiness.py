@@ -13,6 +13,7 @@ from app.domain.gates.judging import foreseen
 from app.domain.gates.verdicts import several
 from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
+from app.domain.launch_sizes import ProjectData
 from app.domain.plan import STARTER, Algorithm, RoundPlan
 from app.domain.reward_parts import WeightSource
 from app.domain.step_counts import StepCount
@@ -23,7 +24,7 @@ from app.services.checkpoints.base_models import CheckState
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
-from app.services.rounds import choosers, gates, instruction_remarks, judge_jobs
+from app.services.rounds import choosers, instruction_remarks, judge_jobs
 
 
 class Remedy(StrEnum):
@@ -82,45 +83,43 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
         _check_sft(session, project, plan)
     use = "to label" if plan.fits_reward else "to train on"
     for split, needed in ((Split.TRAIN, use), (Split.TEST, "to evaluate on")):
-        if not _count_prompts(session, project.id, split):
+        if not _has_prompts(session, project.id, split):
             raise NotReady(
                 f"{project.name} has no prompt in the {split} split {needed}", Remedy.IMPORT
             )
     judge_jobs.check_plan(session, project, plan)
 
 
-def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
-    """Count the judgments and training steps of a plan."""
-    available = {split: _count_prompts(session, project.id, split) for split in Split}
-    prompts = min(plan.prompts, available[Split.TRAIN]) if plan.fits_reward else 0
-    heldout = min(plan.heldout_prompts, available[Split.VALIDATION]) if plan.fits_reward else 0
-    evaluated = min(plan.evaluation.prompts, available[Split.TEST])
-    comparisons = count_judged(session, project.id) + prompts * plan.comparisons_per_prompt
+def preview(session: Session, project: Project, plan: RoundPlan, data: ProjectData) -> Preview:
+    """Count the judgments and training steps of a plan with what its project has."""
+    prompts = min(plan.prompts, data.train) if plan.fits_reward else 0
+    heldout = min(plan.heldout_prompts, data.validation) if plan.fits_reward else 0
+    evaluated = min(plan.evaluation.prompts, data.test)
+    comparisons = data.judged + prompts * plan.comparisons_per_prompt
     overlap = plan.overlap or project.overlap
     if plan.judge and plan.reward.judged_by is JudgedBy.AI:
         overlap = 0
     evaluators = 0 if plan.evaluation.judge else plan.evaluation.overlap
-    demonstration_count = demonstrations.count(session, project.id, Split.TRAIN)
-    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstration_count
-    policy_steps = plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1))
+    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and data.demonstrations
+    policy_steps = plan.policy.steps(max(data.train, 1), max(comparisons, 1))
     return Preview(
-        demonstrations=demonstration_count,
+        demonstrations=data.demonstrations,
         prompts=prompts,
         heldout_prompts=heldout,
         evaluation_prompts=evaluated,
         comparisons=comparisons,
         judgments=(prompts + heldout) * plan.comparisons_per_prompt * overlap
         + evaluated * evaluators
-        + _fresh_votes(plan, policy_steps.total, available[Split.VALIDATION]),
-        sft=plan.sft.steps(demonstration_count) if plan.sft is not None and does_sft else None,
+        + _fresh_votes(plan, policy_steps.total, data.validation),
+        sft=plan.sft.steps(data.demonstrations) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)) if plan.fits_reward else None,
         policy=policy_steps,
         remarks=instruction_remarks.remarks(session, project),
         model_remarks=tuple(_model_remarks(session, project, plan)),
         check_remarks=tuple(
-            _foreseen(session, project, overlap if plan.fits_reward else 0, evaluators, evaluated)
+            _foreseen(data.labelers, overlap if plan.fits_reward else 0, evaluators, evaluated)
         ),
-        choice_remarks=tuple(_choice_remarks(session, project, plan, available[Split.TRAIN])),
+        choice_remarks=tuple(_choice_remarks(session, project, plan, data.train)),
     )
 
 
@@ -150,11 +149,9 @@ def _fresh_votes(plan: RoundPlan, steps: int, heldout: int) -> int:
     return max(asking, 0) * min(plan.policy.fresh_votes, looks.prompts)
 
 
-def _foreseen(
-    session: Session, project: Project, overlap: int, evaluators: int, evaluated: int
-) -> Iterator[str]:
+def _foreseen(labelers: int, overlap: int, evaluators: int, evaluated: int) -> Iterator[str]:
     """Yield the checks that the round would fail as far as can be told before it starts."""
-    labelers, wanted = gates.count_labelers(session, project.id), max(overlap, evaluators)
+    wanted = max(overlap, evaluators)
     if wanted > labelers:
         yield (
             f"each comparison needs {wanted} judgments by different people, but the project has "
@@ -255,14 +252,12 @@ def _model_remarks(session: Session, project: Project, plan: RoundPlan) -> Itera
 
 
 def _has_demonstrations(session: Session, project: Project) -> bool:
-    return demonstrations.count(session, project.id, Split.TRAIN) > 0
+    return demonstrations.exist(session, project.id, Split.TRAIN)
 
 
-def _count_prompts(session: Session, project_id: int, split: Split) -> int:
-    query = select(func.count(Prompt.id)).where(
-        Prompt.project_id == project_id, Prompt.split == split
-    )
-    return session.scalar(query) or 0
+def _has_prompts(session: Session, project_id: int, split: Split) -> bool:
+    query = select(Prompt.id).where(Prompt.project_id == project_id, Prompt.split == split)
+    return session.scalar(query.limit(1)) is not None
 
 
 @cached_briefly

@@ -233,7 +233,8 @@ def launch(access: LeadAccess, plan: PlanBody, servers: Servers) -> RoundDetail:
 def preview(access: LeadAccess, plan: PlanBody) -> dict[str, Any]:
     """Return the steps, judgments and estimate of a plan without launching it."""
     settled = launch_plans.of_json(access.session, access.project, plan)
-    counts = readiness.preview(access.session, access.project, settled)
+    data = launch_plans.data_of(access.session, access.project)
+    counts = readiness.preview(access.session, access.project, settled, data)
     estimate = launch_estimates.of_plan(access.session, access.project, settled, counts)
     choice = None if settled.choice is None else asdict(settled.choice)
     return asdict(counts) | {"choice": choice, "estimate": asdict(estimate)}

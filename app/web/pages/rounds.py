@@ -84,7 +84,7 @@ def launch(
     try:
         with access.session.begin_nested():
             data = launch_plans.data_of(access.session, access.project)
-            before = next_plan.of_project(access.session, access.project, None)
+            before = next_plan.of_project(access.session, access.project, None, data)
             plan = form.chosen_plan(before, data)
             made = rounds.launch(access.session, access.project, plan, access.user.id, servers)
     except AttuneError as error:

@@ -53,9 +53,11 @@ def test_an_undo_a_change_and_a_retraction_hold_here_and_the_past_stays_what_it_
     edit = submissions.Submission(first.assignment_id, "", "edit-key", WriteBody("Two."))
     changed = corrections.revise(work, project, labeler, first.judgment_id, edit)
     assert shown(work, project) == ["Two."]
+    assert demonstrations.exist(work, project.id)
     clock.forward(minutes=1)
     corrections.retract(work, project, labeler, changed.judgment_id, "retract-key")
     assert (shown(work, project), demonstrations.count(work, project.id)) == ([], 0)
+    assert not demonstrations.exist(work, project.id)
     assert shown(work, project, as_of=then) == ["One."]
 
 
@@ -70,5 +72,7 @@ def test_the_same_text_counts_once_and_those_of_files_come_first(work: Session) 
     assert shown(work, project) == ["Of the file.", "Better."]
     assert demonstrations.count(work, project.id, Split.TRAIN) == 2
     assert demonstrations.count(work, project.id, Split.TEST) == 0
+    assert demonstrations.exist(work, project.id, Split.TRAIN)
+    assert not demonstrations.exist(work, project.id, Split.TEST)
     comparisons.withdraw(work, comparison.id)
     assert shown(work, project) == ["Of the file."]

@@ -31,6 +31,7 @@ from app.services.rounds import (
     evaluations,
     fresh_votes,
     judging_flow,
+    launch_plans,
     prompt_selection,
     readiness,
     round_progress,
@@ -173,7 +174,12 @@ def test_the_judgments_of_a_plan_include_its_fresh_votes(
         session.get_one(Prompt, prompt_id).split = Split.VALIDATION
     own = PolicyPlan(max_steps=12, evaluate_every=5)  # after steps 5 and 10, not at the end
     wanted = [
-        readiness.preview(session, project, replace(PLAN, policy=replace(own, fresh_votes=count)))
+        readiness.preview(
+            session,
+            project,
+            replace(PLAN, policy=replace(own, fresh_votes=count)),
+            launch_plans.data_of(session, project),
+        )
         for count in (0, 8, 500)
     ]
     assert [each.judgments - wanted[0].judgments for each in wanted] == [0, 16, 40]

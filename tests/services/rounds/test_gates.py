@@ -37,6 +37,7 @@ from app.services.rounds import (
     gate_views,
     gates,
     judging_flow,
+    launch_plans,
     next_step,
     readiness,
     round_progress,
@@ -219,7 +220,8 @@ def test_a_round_waits_for_labelers_and_goes_on_once_they_are_there(
     work: Session, project: Project
 ) -> None:
     plan = replace(PLAN, overlap=2)
-    assert "needs 2 judgments" in readiness.preview(work, project, plan).check_remarks[0]
+    data = launch_plans.data_of(work, project)
+    assert "needs 2 judgments" in readiness.preview(work, project, plan, data).check_remarks[0]
     round_ = launch(work, project, plan)
     end_job(work, round_)
     set_overlap(work, round_, 2)

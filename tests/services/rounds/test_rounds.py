@@ -32,7 +32,7 @@ from app.models import (
 from app.services.jobs import jobs
 from app.services.quality import weights_in_use
 from app.services.queue import slot_leases
-from app.services.rounds import evaluations, readiness, round_progress, rounds
+from app.services.rounds import evaluations, launch_plans, readiness, round_progress, rounds
 from tests.services import sample
 from tests.services.rounds.stages import PLAN, end_job, judge, launch, make_project, state_of, write
 
@@ -75,7 +75,8 @@ def test_a_held_policy_is_not_the_next_rounds(work: Session, project: Project) -
 
 
 def test_sft_comes_first_once(work: Session, project: Project) -> None:
-    assert "SFT is left out" in readiness.preview(work, project, RoundPlan()).model_remarks[0]
+    data = launch_plans.data_of(work, project)
+    assert "SFT is left out" in readiness.preview(work, project, RoundPlan(), data).model_remarks[0]
     skipped = launch(work, project, RoundPlan())
     assert (state_of(skipped), skipped.plan["sft"]) == (RoundState.GENERATING, None)
     rounds.cancel(work, skipped, reason="enough", actor_id=None)

@@ -14,7 +14,7 @@ from app.domain.states import JobState, RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Job, Metric, Project, Round, TrainingSample
 from app.services.checkpoints import reward_models
-from app.services.rounds import evaluations, readiness, rounds
+from app.services.rounds import evaluations, launch_plans, readiness, rounds
 from tests.worker import published
 from tests.worker.runs import small
 from worker.rlhf.reward import endpoint
@@ -59,7 +59,7 @@ def test_a_round_without_a_learned_reward_needs_no_judgments(
     plan = small.plan(reward=safety_first(tmp_path))
     with database.transaction() as session:
         project = small.make_project(session, labelers=0)
-        preview = readiness.preview(session, project, plan)
+        preview = readiness.preview(session, project, plan, launch_plans.data_of(session, project))
         made = rounds.launch(session, project, plan, None)
     assert (preview.reward, preview.prompts, preview.judgments) == (None, 0, 4)
     assert small.run_jobs(database, tmp_path) == ["sft", "policy", "evaluate"]

@@ -195,7 +195,9 @@ class Proof:
         with self.database.transaction() as session:
             project = session.get_one(Project, project_id)
             plan = launch_plans.of_json(session, project, {**LAUNCH, "seed": self.seed})
-            preview = readiness.preview(session, project, plan)
+            preview = readiness.preview(
+                session, project, plan, launch_plans.data_of(session, project)
+            )
             estimate = launch_estimates.of_plan(session, project, plan, preview)
             rounds.launch(session, project, plan, None)
             assert estimate.seconds is not None, estimate.basis
