@@ -84,15 +84,19 @@ def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement
         .correlate_except(shown)
     )
     said, other = aliased(Judgment, name="j"), aliased(Comparison, name="o")
+    # Nested, because SQLite would otherwise go through all judgments of the labeler each time.
+    wrote = exists().where(
+        said.comparison_id == other.id,
+        said.labeler_id == labeler_id,
+        counted_judgments.stands(said),
+    )
     yield (
         exists()
         .where(
             is_judging,
             other.prompt_id == Comparison.prompt_id,
             other.kind.in_(_WRITTEN),
-            said.comparison_id == other.id,
-            said.labeler_id == labeler_id,
-            counted_judgments.stands(said),
+            wrote.correlate_except(said),
         )
-        .correlate_except(said, other)
+        .correlate_except(other)
     )
