@@ -59,6 +59,8 @@ class Database:
         self._write = sessionmaker(writing, expire_on_commit=False, info=info)
         reading = self.engine.execution_options(**READ_ONLY) if self._is_shared else self.engine
         self._read = sessionmaker(reading, expire_on_commit=False, autoflush=False, info=info)
+        apart = self.engine.execution_options(attune_statements_apart=True)  # SQLite only
+        self._read_apart = sessionmaker(apart, expire_on_commit=False, autoflush=False, info=info)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -87,6 +89,20 @@ class Database:
             if self._is_shared:
                 session.expunge_all()
                 session.commit()
+
+    @contextmanager
+    def long_reader(self) -> Iterator[Session]:
+        """Open a reading session in which long computations keep nobody waiting.
+
+        Each statement sees what is committed when it begins, on both databases. In the transaction
+        of a `reader` on SQLite, nobody could commit from its first statement to its end.
+        """
+        if self._is_shared:
+            with self.reader() as session:
+                yield session
+            return
+        with self._read_apart() as session:
+            yield session
 
     @property
     def _is_shared(self) -> bool:
@@ -192,7 +208,10 @@ def _configure_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("attune_writes", False)
+        options = connection.get_execution_options()
+        if options.get("attune_statements_apart", False):
+            return
+        writes = options.get("attune_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

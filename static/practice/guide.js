@@ -31,7 +31,8 @@ function look() {
   const cards = [...work.querySelectorAll(".cand")];
   cards.forEach((card, at) => {
     const body = card.querySelector(".text, .raw, textarea") ?? card;
-    if (body.getBoundingClientRect().bottom <= bottom) seen.add(card.dataset.position ?? at);
+    const place = body.getBoundingClientRect();
+    if (place.height && place.bottom <= bottom) seen.add(card.dataset.position ?? at);
   });
   return seen.size >= cards.length;
 }

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.db import Database, now
 from app.models import User
+from app.services.people import accounts
 
 
 @pytest.fixture
@@ -79,3 +80,13 @@ def test_the_databases_clock_is_asked_once_and_counted_on(shared: Database) -> N
         passed = now(session) - first
         asked: timedelta = session.execute(text("SELECT clock_timestamp()")).scalar_one() - first
     assert timedelta(seconds=0.05) <= passed <= asked
+
+
+def test_others_write_while_somebody_reads_for_long(any_database: Database) -> None:
+    count = select(func.count()).select_from(User)
+    with any_database.long_reader() as session:
+        before = session.scalar(count) or 0
+        with any_database.transaction() as writing:
+            accounts.create_user(writing, email="a@example.org", name="someone", password=None)
+        assert session.scalar(count) == before + 1
+        assert session.scalars(select(User.name)).all()[-1] == "someone"

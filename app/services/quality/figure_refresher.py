@@ -157,7 +157,7 @@ def stale(database: Database) -> Iterator[StaleFigure]:
 
 def compute(database: Database, figure: StaleFigure) -> None:
     """Compute a figure and store it; no transaction is open in the meantime that writes."""
-    with database.reader() as session:
+    with database.long_reader() as session:
         moment = now(session)
         value = kept_figures.call(session, figure.project_id, figure.name)
     with database.transaction() as session:

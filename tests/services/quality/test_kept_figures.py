@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from sqlalchemy.orm import Session
 
-from app.db import Database
+from app.db import Database, now
 from app.errors import FigurePending
 from app.models import FigureRefresher, KeptFigure
 from app.services.project import prompt_labels
@@ -248,3 +248,24 @@ def test_when_no_judgment_comes_figures_are_fresh_at_once() -> None:
     assert names(schedule.due(stale, 9.0)) == ["report"]
     awaited = figure("new", "2", is_first=True)
     assert names(schedule.due([*stale, awaited], 9.5)) == ["new", "report"]
+
+
+def test_people_judge_while_a_figure_is_computed(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with any_database.transaction() as session:
+        project, (labeler, *_) = make_project(session)
+        comparison = make_comparison(session, project)
+        row = KeptFigure(project_id=project.id, name="slow[[],{}]", wanted_at=now(session))
+        session.add(row)
+
+    def computed(session: Session, project_id: int, _name: str) -> str:
+        read = agreement.report(session, project_id).judgments
+        with any_database.transaction() as writing:
+            vote(writing, writing.merge(comparison), labeler, preferred="a")
+        return str(read)
+
+    monkeypatch.setattr(kept_figures, "call", computed)
+    figure_refresher.compute(any_database, StaleFigure(project.id, row.name, "stamp", True))
+    with any_database.reader() as session:
+        assert session.get_one(KeptFigure, row.id).value == "0"
