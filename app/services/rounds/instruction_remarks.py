@@ -11,6 +11,7 @@ from app.domain.instruction_text import UNKNOWN
 from app.models import Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.checkpoints import checkpoints
 from app.services.project import instructions
+from app.services.quality.brief_cache import cached_briefly
 from app.services.queue import counted_judgments
 
 
@@ -44,21 +45,28 @@ def of_versions(by_version: dict[int, int], texts: dict[int, str], version: int)
 
 
 def _of_judgments(session: Session, project: Project) -> str:
+    texts = instructions.texts(session, project.id)
+    if not any(texts.values()):
+        return ""  # no version says anything, and what was imported was under none
+    return of_versions(_by_version(session, project.id), texts, project.instruction_version)
+
+
+@cached_briefly
+def _by_version(session: Session, project_id: int) -> dict[int, int]:
+    """Count the judgments that a reward model learns from under each version."""
     query = (
         select(Judgment.instruction_version, func.count())
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(
-            Comparison.project_id == project.id,
+            Comparison.project_id == project_id,
             Comparison.purpose == Purpose.TRAIN,
             Prompt.split == Split.TRAIN,
             counted_judgments.counts(),
         )
         .group_by(Judgment.instruction_version)
     )
-    by_version = {row[0]: row[1] for row in session.execute(query)}
-    texts = instructions.texts(session, project.id)
-    return of_versions(by_version, texts, project.instruction_version)
+    return dict(session.execute(query).all())
 
 
 def _of_policy(session: Session, project: Project) -> str:
