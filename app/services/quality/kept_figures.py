@@ -46,7 +46,7 @@ from app.services.judging import ai_judgments
 from app.services.quality.result_memory import ResultMemory, is_writing, key_of
 
 NAME_MOST = 300  # characters; figures of longer names, as of many categories, are not kept
-SMALL = 20_000  # judgments, up to which figures are computed on demand
+SMALL = 8_000  # judgments, up to which figures are computed on demand
 RECENT = 1_000  # judgments whose commit may come after that of a later one
 COMPUTING = "computes_figures"  # key of a session's info
 WANTED_EVERY_S = 60.0  # how often a request for the same figure is recorded
