@@ -33,7 +33,7 @@ def figures(
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     if hasattr(os, "nice"):
-        os.nice(15)  # labeling comes first, then imports and exports
+        os.nice(10)  # labeling comes first
     _return_memory()
     refresher = figure_refresher.Refresher(Database(settings.database, pool_size=2))
     signal.signal(signal.SIGTERM, lambda *_: refresher.stop())
