@@ -34,6 +34,8 @@ EXPORT_FORMAT = "trl-explicit-text"
 WAIT_S = 3600.0
 POLL_S = 0.2
 BEGIN_S = 1.0
+REST_S = 3.0
+RESTING_SHARE = 0.02  # of a core
 
 Say = Callable[[str], None]
 
@@ -164,6 +166,7 @@ def _export(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, fl
             raise Invalid(f"the export did not succeed: {export['error']}")
         return _job_time(client, export["job_id"]), export["rows"]
 
+    _wait_for_refresher(work)
     with PeakMemory(work.worker_pid) as memory:
         time_s, rows = export()
     return {
@@ -187,6 +190,7 @@ def _import(
             raise Invalid(f"the import of {name} rejected rows: {result['rejects'][0]}")
         return _job_time(client, result["job_id"])
 
+    _wait_for_refresher(work)
     with PeakMemory(work.worker_pid) as memory:
         time_s = imported("alone")
     return {
@@ -261,6 +265,18 @@ def _refreshers(work: DataWork) -> list[int]:
 
 def _refreshes(pid: int) -> bool:
     return " figures " in f"{process_use.command(pid)} "
+
+
+def _wait_for_refresher(work: DataWork) -> None:
+    """Wait until the figures of what has been labeled so far are no longer being computed."""
+    started_s, used_s = time.monotonic(), _refresher_cpu_s(work)
+    while True:
+        time.sleep(REST_S)
+        before_s, used_s = used_s, _refresher_cpu_s(work)
+        if used_s - before_s < RESTING_SHARE * REST_S:
+            return
+        if time.monotonic() - started_s > WAIT_S:
+            raise Invalid(f"figures were still being computed after {WAIT_S:.0f} s")
 
 
 def _refresher_cpu_s(work: DataWork) -> float:

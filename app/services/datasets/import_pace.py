@@ -4,7 +4,9 @@ SQLite has one writer: while a batch is stored, nobody can claim or submit. Batc
 kept short there, with a pause after each in which those who wait get their turn. The time in which
 the next rows are read counts as part of the pause. While others write all the time, a batch takes
 no longer than a judgment does, and the pause is long enough for several. PostgreSQL locks only
-rows, so that only the number of rows is limited, and the next are read while a batch is stored.
+rows, so that only the number of rows is limited, and the next are read while a batch is stored. Its
+processor is shared all the same: while many transactions of others are committed, a pause follows
+each batch there too.
 """
 
 import gc
@@ -27,6 +29,10 @@ _ROWS_UNTIL_ANALYZED = 10_000
 _OTHERS_MEMORY = 0.7  # of each batch's sign that others write; two in a row count as busy
 _BUSY = 0.5
 _VERSION = text("PRAGMA data_version")  # of a connection: changes with what others commit
+_COMMITS = text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+_COMMITS_SPAN_S = 2.0  # every process of the server adds its own about once a second
+_MANY_COMMITS = 50  # per second: five labelers who never rest; an import itself makes ten
+_SERVER_PAUSE = 1.0  # of the time that a batch took
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class _Manner:
 
 
 _ALONE = _Manner(WORK_MOST_S, 100, 0.25)
-_BESIDE_OTHERS = _Manner(0.005, 10, 3.0)
+_BESIDE_OTHERS = _Manner(0.005, 10, 8.0)
 _OF_WAITING = 0.1  # of the time waited for others, which a batch beside them may take
 
 
@@ -54,39 +60,52 @@ class ImportPace:
         self._pause_s = self._waited_s = self._others = 0.0
         self._ended: float | None = None
         self._version: tuple[int, int] | None = None
+        self._commits: tuple[float, int] | None = None
 
     def wait(self) -> None:
-        """On SQLite, let others write for as long as they need after the last batch."""
+        """Leave the database to others for as long as they need after the last batch."""
         if self._ended is not None:
             time.sleep(max(self._pause_s - (time.monotonic() - self._ended), 0.0))
         self._asked = time.monotonic()
 
     def start(self, session: Session) -> None:
         """Record that a batch is being stored in a transaction that has begun."""
-        if not bulk.is_postgresql(session):
+        if bulk.is_postgresql(session):
+            self._count_commits(session)
+        else:
             self._look_for_others(session)
         self._started, self._worked = time.monotonic(), time.thread_time()
         self._waited_s = self._started - self._asked
 
     def give_way(self, session: Session, rows: int) -> None:
-        """Set the size of the next batch, and on SQLite how long to wait before it."""
+        """Set the size of the next batch, and how long to wait before it."""
+        self._ended = time.monotonic()
+        held_s = self._ended - self._started
         if bulk.is_postgresql(session):
             self.rows, self.reads_ahead = self.most_rows, True
+            self._pause_s = _SERVER_PAUSE * held_s if self._others > _BUSY else 0.0
             return
         manner, work_s, waited_s = _ALONE, WORK_MOST_S, 0.0
         if self._others > _BUSY:
             manner, waited_s = _BESIDE_OTHERS, self._waited_s
             work_s = min(max(manner.work_s, _OF_WAITING * waited_s), WORK_MOST_S)
-        self._ended = time.monotonic()
-        held_s = self._ended - self._started
         # Time on a busy processor or disk would be no shorter with fewer rows.
         worked_s = max(time.thread_time() - self._worked, 1e-6)
         fitting = min(int(rows * work_s / worked_s), 2 * rows)
         self.rows = min(max(fitting, manner.fewest_rows), self.most_rows)
         self._pause_s = max(min(held_s, WORK_MOST_S) * manner.pause - waited_s, 0.0)
 
+    def _count_commits(self, session: Session) -> None:
+        """Note whether the server's other clients have committed many transactions lately."""
+        before, now = self._commits, time.monotonic()
+        if before is None or now - before[0] >= _COMMITS_SPAN_S:
+            self._commits = (now, session.scalar(_COMMITS) or 0)
+            if before is not None:
+                rate = (self._commits[1] - before[1]) / (now - before[0])
+                self._others = float(rate > _MANY_COMMITS)
+
     def _look_for_others(self, session: Session) -> None:
-        """Note whether anybody else has written since the last batch."""
+        """Note whether anybody else has written to SQLite since the last batch."""
         connection = session.connection()
         version = (id(connection.connection.driver_connection), session.scalar(_VERSION) or 0)
         if self._version is not None and self._version[0] == version[0]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db.scan import scan
 from app.models import Comparison, ComparisonCompletion, Completion, Purpose
 from app.services.quality.brief_cache import cached_briefly
 from app.services.quality.kept_figures import RECENT, SMALL
@@ -100,7 +101,7 @@ def _read_after(
     session: Session, project_id: int, after: int, known: Sequence[SourceKey]
 ) -> ComparisonSources:
     numbers = {key: at for at, key in enumerate(known)}
-    rows = session.execute(
+    query = (
         select(
             Comparison.id,
             func.coalesce(Completion.checkpoint_id, IMPORTED),
@@ -109,16 +110,11 @@ def _read_after(
         )
         .join(ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.id > after,
-            Comparison.purpose.in_(PURPOSES),
-        )
+        .where(Comparison.project_id == project_id, Comparison.purpose.in_(PURPOSES))
         .order_by(Comparison.id, ComparisonCompletion.position)
-        .execution_options(yield_per=CHUNK)
     )
     columns: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
-    for chunk in rows.partitions(CHUNK):
+    for chunk in scan(session, query, Comparison.id, size=CHUNK, after=after):
         columns.append(
             np.array(
                 [

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Double, Select, cast, extract, func, select
 from sqlalchemy.orm import Session
 
+from app.db.scan import scan
 from app.domain.ranking import Ranking
 from app.models import Comparison, Judgment, Membership, Prompt, Round
 from app.services.datasets.implied_rankings import ranking_of
@@ -193,8 +194,8 @@ class _Builder:
 
     def read(self, session: Session, project_id: int, after: int) -> None:
         """Read the judgments after an id."""
-        query = _query(session, project_id, after).execution_options(yield_per=CHUNK)
-        for chunk in session.execute(query).partitions(CHUNK):
+        query = _query(session, project_id)
+        for chunk in scan(session, query, Judgment.id, size=CHUNK, after=after):
             self._add(chunk)
 
     def _add(self, rows: Sequence[Any]) -> None:
@@ -263,7 +264,7 @@ def _right(row: Any) -> int:
     return NONE if is_right is None else int(is_right)
 
 
-def _query(session: Session, project_id: int, after: int) -> Select[Any]:
+def _query(session: Session, project_id: int) -> Select[Any]:
     return (
         select(
             Judgment.id,
@@ -293,11 +294,7 @@ def _query(session: Session, project_id: int, after: int) -> Select[Any]:
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .where(
-            Judgment.project_id == project_id,
-            Judgment.id > after,
-            counted_judgments.stands(),
-        )
+        .where(Judgment.project_id == project_id, counted_judgments.stands())
         .order_by(Judgment.id)
     )
 

@@ -86,7 +86,7 @@ def of_project(session: Session, project_id: int) -> list[Quality]:
     skips = _skips(session, project_id)
     members = session.scalars(
         select(Membership).where(Membership.project_id == project_id).order_by(Membership.id)
-    )
+    ).all()
     longer = {user_id: _longer(own) for user_id, own in work.items()}
     team = _Team(
         longer,

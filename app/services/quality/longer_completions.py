@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
+from app.db.scan import scan
 from app.models import Comparison, ComparisonCompletion, Completion
 from app.services.quality.kept_figures import RECENT, SMALL
 from app.services.quality.result_memory import ResultMemory, key_of
@@ -62,14 +63,10 @@ def _read_after(session: Session, project_id: int, after: int) -> LongerCompleti
         query = query.join(
             member, (member.comparison_id == Comparison.id) & (member.position == position)
         ).join(completion, completion.id == member.completion_id)
-    rows = session.execute(
-        query.where(Comparison.project_id == project_id, Comparison.id > after)
-        .order_by(Comparison.id)
-        .execution_options(yield_per=CHUNK)
-    )
+    query = query.where(Comparison.project_id == project_id).order_by(Comparison.id)
     names = [np.zeros(0, dtype=np.int64)]
     signs = [np.zeros(0, dtype=np.int8)]
-    for chunk in rows.partitions(CHUNK):
+    for chunk in scan(session, query, Comparison.id, size=CHUNK, after=after):
         table = np.array([tuple(row) for row in chunk], dtype=np.int64)
         names.append(table[:, 0])
         signs.append(np.sign(table[:, 1] - table[:, 2]).astype(np.int8))

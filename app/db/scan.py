@@ -1,0 +1,54 @@
+"""Reading very many rows one after another, without keeping anybody from writing."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+SQLITE_ROWS: Final = 1_000
+"""Rows of one statement on SQLite: some 20 ms."""
+
+
+def scan(
+    session: Session,
+    query: Select[Any],
+    key: InstrumentedAttribute[int] | ColumnElement[int],
+    *,
+    size: int,
+    after: int = 0,
+) -> Iterator[Sequence[Row[Any]]]:
+    """Yield the rows of a query whose key is greater than `after`, at most `size` at a time.
+
+    PostgreSQL sends the rows of one statement as they are wanted. On SQLite nobody can commit while
+    a statement is being read, so that there each piece is a statement of its own, which has ended
+    when the piece is yielded. Rows that are committed in the meantime can be among later pieces.
+
+    Args:
+        session: One that reads, such as that of `Database.long_reader`.
+        query: Its first column is `key`, and it is ordered by `key` first. It has no other bound of
+            `key`: of two, SQLite searches by the first one and reads all rows up to the second.
+        key: An integer that grows from row to row; a few rows may share one.
+        size: The most rows of a piece.
+        after: The key after which to begin.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        streamed = session.execute(query.where(key > after).execution_options(yield_per=size))
+        yield from streamed.partitions(size)
+        return
+    limit = min(size, SQLITE_ROWS)
+    while True:
+        rows = session.execute(query.where(key > after).limit(limit)).all()
+        if len(rows) < limit:
+            if rows:
+                yield rows
+            return
+        # The last key may have more rows than fitted.
+        whole = bisect_left(rows, rows[-1][0], key=itemgetter(0))
+        if whole == 0:
+            limit *= 2
+            continue
+        yield rows[:whole]
+        after = rows[whole - 1][0]
