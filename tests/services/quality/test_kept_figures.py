@@ -1,16 +1,24 @@
 """A kept figure equals what would be computed, or says what it is of."""
 
+import sqlite3
 import subprocess
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from app.db import Database, now
+from app.db import Database, now, scan
 from app.errors import FigurePending
 from app.models import FigureRefresher, KeptFigure
 from app.services.project import prompt_labels
 from app.services.project.prompt_labels import LabelAction, PromptSelection
-from app.services.quality import agreement, figure_refresher, kept_figures, labeler_quality
+from app.services.quality import (
+    agreement,
+    figure_refresher,
+    judgment_reader,
+    kept_figures,
+    labeler_quality,
+)
 from app.services.quality.figure_refresher import RefreshSchedule, StaleFigure
 from app.services.quality.kept_figures import kept
 from app.services.queue import comparisons
@@ -269,3 +277,42 @@ def test_people_judge_while_a_figure_is_computed(
     figure_refresher.compute(any_database, StaleFigure(project.id, row.name, "stamp", True))
     with any_database.reader() as session:
         assert session.get_one(KeptFigure, row.id).value == "0"
+
+
+@pytest.mark.parametrize("pieces_of", [2, 1000])
+def test_nobody_waits_for_a_figure_between_its_statements(
+    database: Database, monkeypatch: pytest.MonkeyPatch, pieces_of: int
+) -> None:
+    monkeypatch.setattr(scan, "SQLITE_ROWS", pieces_of)
+    with database.transaction() as session:
+        project, people = make_project(session)
+        for at in range(6):
+            comparison = make_comparison(session, project)
+            for number, person in enumerate(people[:3]):
+                vote(session, comparison, person, preferred="ab"[(at + number) % 3 == 0])
+    others = sqlite3.connect(database.engine.url.database or "", timeout=0, isolation_level=None)
+    statements: list[str] = []
+
+    def commit(*given: object) -> None:
+        try:
+            others.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            pytest.fail(f"still being read: {statements[-1]}")
+        others.execute("COMMIT")
+        statements.append(str(given[2]))
+
+    for function in list(kept_figures.FUNCTIONS.values()):
+        if function.compute.__module__.startswith("app."):
+            name = kept_figures.figure_name(function, (), {})
+            kept_figures.forget()
+            judgment_reader.forget()
+            with database.long_reader() as session:
+                engine = session.connection().engine
+                event.listen(engine, "before_cursor_execute", commit)
+                try:
+                    kept_figures.call(session, project.id, name)
+                finally:
+                    event.remove(engine, "before_cursor_execute", commit)
+                commit(None, None, "the end")
+    others.close()
+    assert len(statements) > 20
