@@ -11,6 +11,10 @@ class Interrupted(Exception):
     """A run stopped early because it was asked to."""
 
 
+class StoppedHere(Exception):
+    """A run that waits was asked to stop, and to keep what it has learned so far."""
+
+
 class Orders:
     """The orders given to a run; the strongest takes precedence."""
 

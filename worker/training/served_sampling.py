@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from app.domain.plan import Algorithm, PolicyPlan
 from app.domain.server_plan import SamplingServerPlan
 from app.errors import Invalid, Unavailable
-from worker.orders import Interrupted, Order
+from worker.orders import Interrupted, Order, StoppedHere
 from worker.rlhf.core.training_state import Json, TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.models import LoadedModel
@@ -135,6 +135,7 @@ class WaitingRun:
 
     place: WaitingPlace
     progress: Callable[[], tuple[int, int]]  # done, of how many
+    keeps_steps: bool = False  # whether it can end after any step
     warnings: list[str] = field(default_factory=list)
 
     def go_on(self) -> None:
@@ -151,13 +152,17 @@ class WaitingRun:
 
         Raises:
             Interrupted: the run was asked to stop.
+            StoppedHere: it was asked to stop after the steps that it has made.
         """
         began = time.monotonic()
         while (waited := time.monotonic() - began) < seconds:
             note = f"waiting for the sampling server, away for {away_s + waited:.0f} s ({reason})"
             self.place.report(*self.progress(), note)
             self.place.flush()
-            if self.place.should_stop() in {"cancel", "preempt"}:
+            order = self.place.should_stop()
+            if order == "stop_here" and self.keeps_steps and self.progress()[0] > 0:
+                raise StoppedHere
+            if order in {"cancel", "preempt"}:
                 raise Interrupted(
                     f"{self.place.title} was asked to stop while the sampling server was away"
                 )
@@ -214,7 +219,7 @@ def serving(
             "a training that a sampling server draws for runs in one process, and this one has "
             f"{roles.team.size}: set processes to 1 in the plan, or --processes 1"
         )
-    run = WaitingRun(place, lambda: (state.step, steps))
+    run = WaitingRun(place, lambda: (state.step, steps), keeps_steps=True)
     save = partial(saving.save_adapter, roles, role=POLICY)
     with _opened(place, roles, access, access.publishing(), save, state.values, run) as policy:
         yield Served(policy, run)

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol, TypeVar, cast
 
 import structlog
 
 from worker import artifacts
-from worker.orders import Interrupted, Order
+from worker.orders import Interrupted, Order, StoppedHere
 from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.tensorboard import EventLog
@@ -135,8 +136,9 @@ def follow(
     """
     saved_at = time.monotonic()
     last: LoopEnd | None = None
+    has_stopped = Event()
     with EventLog(place.workdir / BOARD, after=state.step) as board:
-        for report in loop:
+        for report in _until_stopped(loop, has_stopped):
             _say_notes(place, room)
             place.metrics(report.step, report.metrics)
             board.write(report)
@@ -160,7 +162,17 @@ def follow(
                 raise Interrupted(f"{place.title} was asked to stop at step {report.step}")
             if order == "stop_here" and report.stop_reason is None:
                 return _stopped(last, state)
+    if has_stopped.is_set():
+        return _stopped(last or _restored(state), state)
     return last or _restored(state)
+
+
+def _until_stopped(loop: Iterator[StepReport], has_stopped: Event) -> Iterator[StepReport]:
+    """Yield the reports of a loop, up to a step that it was told to make no more."""
+    try:
+        yield from loop
+    except StoppedHere:
+        has_stopped.set()
 
 
 def _say_notes(place: RunPlace, room: MemoryRoom | None) -> None:

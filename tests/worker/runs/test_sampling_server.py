@@ -108,6 +108,34 @@ def test_a_job_waits_for_a_lost_server_and_can_be_canceled_meanwhile(
     assert not list((folder / "adapters").iterdir()), "nothing is left of a canceled job"
 
 
+def test_a_job_that_waits_for_a_lost_server_can_stop_where_it_is(
+    database: Database, folder: Path, server: SamplingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(database, server)
+    orders = Orders()
+    context = claimed(database, folder, server, orders)
+    steps: list[int] = []
+    whole_report = context.report
+
+    def report(done: int, total: int, note: str = "") -> None:
+        whole_report(done, total, note)
+        steps.append(done)
+        if note.startswith("waiting"):
+            orders.give("stop_here")
+        elif done == 1:
+            server.failures = [503] * 1000
+
+    monkeypatch.setattr(context, "report", report)
+    find("policy")(context)
+    assert set(steps) <= {0, 1}
+    with database.reader() as session:
+        row = session.scalars(
+            select(Checkpoint).where(Checkpoint.kind == CheckpointKind.POLICY)
+        ).one()
+        assert row.metrics["stop_reason"] == "stopped by a person"
+        assert session.get_one(Job, context.job_id).state == "succeeded"
+
+
 def status(code: int) -> str:
     message = f'{{"error": {{"message": "out of order", "type": "NotFoundError", "code": {code}}}}}'
     return f"status {code}: {message}"
