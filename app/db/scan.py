@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
-from typing import Any, Final
+from typing import Final, TypeVarTuple, cast
 
 from sqlalchemy import ColumnElement, Row, Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
+
+Columns = TypeVarTuple("Columns")
 
 SQLITE_ROWS: Final = 1_000
 """Rows of one statement on SQLite: some 20 ms."""
@@ -14,12 +15,12 @@ SQLITE_ROWS: Final = 1_000
 
 def scan(
     session: Session,
-    query: Select[Any],
+    query: Select[*Columns],
     key: InstrumentedAttribute[int] | ColumnElement[int],
     *,
     size: int,
     after: int = 0,
-) -> Iterator[Sequence[Row[Any]]]:
+) -> Iterator[Sequence[Row[*Columns]]]:
     """Yield the rows of a query whose key is greater than `after`, at most `size` at a time.
 
     PostgreSQL sends the rows of one statement as they are wanted. On SQLite nobody can commit while
@@ -45,10 +46,11 @@ def scan(
             if rows:
                 yield rows
             return
+        keys = [cast(tuple[int, ...], row)[0] for row in rows]
         # The last key may have more rows than fitted.
-        whole = bisect_left(rows, rows[-1][0], key=itemgetter(0))
+        whole = bisect_left(keys, keys[-1])
         if whole == 0:
             limit *= 2
             continue
         yield rows[:whole]
-        after = rows[whole - 1][0]
+        after = keys[whole - 1]
