@@ -89,6 +89,13 @@ class Judgment(Identified, Base):
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
         Index("ix_judgment_project_id", "project_id", "id"),
+        Index(
+            "ix_judgment_instruction",
+            "project_id",
+            "instruction_version",
+            "is_current",
+            "is_retraction",
+        ),
         Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
         Index(
             "ix_judgment_text",

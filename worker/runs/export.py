@@ -165,7 +165,7 @@ def _of_files(
     if format not in export_rows.DEMONSTRATIONS:
         return
     counts, labels = account.counts.demonstrations, (options.categories, options.tags)
-    with database.reader() as session:
+    with database.long_reader() as session:
         available = demonstrations.count_by_split(session, project_id)
         labelled = demonstrations.count_by_split(session, project_id, labels)
         older = export_since.count_older_demonstrations(session, project_id, options)
@@ -180,7 +180,7 @@ def _of_files(
         counts.skip(export_since.OLDER, older)
     after: int | None = 0 if is_wanted else None
     while after is not None:
-        with database.reader() as session:
+        with database.long_reader() as session:
             page = demonstrations.of_files(
                 session,
                 project_id,

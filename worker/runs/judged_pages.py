@@ -39,14 +39,16 @@ def stream(
     A thread reads the next page while the rows of one are made: it mostly waits for the database.
     """
     if ids is None:
-        with database.reader() as session:
+        with database.long_reader() as session:
             preferences.count_outside(session, project_id, options, account.counts)
     until = None if ids is None else ids.until
+    is_apart = database.engine.dialect.name == "postgresql"
+    most = preferences.PAGE if is_apart else preferences.SQLITE_PAGE
     details = export_options.details(format)
 
     def read(after: int, limit: int) -> tuple[JudgedPage, Counts]:
         counts = Counts()  # those of the account change meanwhile
-        with database.reader() as session:
+        with database.long_reader() as session:
             page = preferences.read_page(
                 *(session, project_id, options, counts),
                 after=after,
@@ -65,7 +67,7 @@ def stream(
             page, counts = coming.result()
             coming = None
             if page.after is not None:
-                limit = preferences.next_limit(page, limit)
+                limit = preferences.next_limit(page, limit, most=most)
                 coming = thread.submit(read, page.after, limit)
             account.counts.add(counts)
             yield from page.rows

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from app.db.scan import key_ranges
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.formats.manifest import Counts
@@ -57,6 +58,7 @@ from app.services.datasets.judged_comparisons import (
 from app.services.project import criteria, instructions, prompt_search
 
 PAGE = 2_000
+SQLITE_PAGE = 1_000  # nobody can write while it is read
 FIRST_PAGE = 200
 PAGE_BYTES = 16 << 20
 TOKEN_BYTES = 40  # of an integer in a tuple
@@ -147,7 +149,7 @@ def _exclude(counts: Counts, reason: str, judgments: int) -> None:
     counts.judgments.exclude(reason, judgments)
 
 
-def next_limit(page: JudgedPage, limit: int) -> int:
+def next_limit(page: JudgedPage, limit: int, *, most: int = PAGE) -> int:
     """Return how many comparisons to read after a page, so that one stays near `PAGE_BYTES`.
 
     A page without judged ones says nothing about their size, so its limit stays. Otherwise, twenty
@@ -162,7 +164,7 @@ def next_limit(page: JudgedPage, limit: int) -> int:
         for row in sampled
         for candidate in row.candidates
     )
-    return min(max(PAGE_BYTES * len(sampled) // max(size, 1), 10), PAGE)
+    return min(max(PAGE_BYTES * len(sampled) // max(size, 1), 10), most)
 
 
 def count_after(session: Session, project_id: int, after: int) -> int:
@@ -209,13 +211,15 @@ def count_outside(
             _ai.join(Comparison.__table__, _comparison.id == _ai.c.comparison_id)
         )
     ).where(_ai.c.project_id == project_id, _ai.c.outcome == AiOutcome.JUDGED, is_outside)
-    for query, unit in (
-        (comparisons, counts.comparisons),
-        (judgments, counts.judgments),
-        (of_judges, counts.judgments),
+    for query, key, unit in (
+        (comparisons, _comparison.id, counts.comparisons),
+        (judgments, _judgment.id, counts.judgments),
+        (of_judges, _ai.c.id, counts.judgments),
     ):
-        for *group, count in map(tuple, session.execute(query.group_by(*groups))):
-            unit.skip(_outside(options, *group), count)
+        for part in key_ranges(session, key):
+            rows = session.execute(query.where(part).group_by(*groups)).all()
+            for *group, count in map(tuple, rows):
+                unit.skip(_outside(options, *group), count)
 
 
 def _outside(

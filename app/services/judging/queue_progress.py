@@ -159,7 +159,9 @@ def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[in
         .where(
             _is_leased(session, project_id),
             Assignment.labeler_id != labeler_id,
-            _is_ordinary(project_id),
+            # Not by the project again: SQLite would begin with all of its comparisons.
+            Comparison.purpose.in_(_ORDINARY),
+            Comparison.is_withdrawn == false(),
             Comparison.is_open == false(),
             eligibility.may_judge(labeler_id),
         )

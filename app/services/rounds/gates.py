@@ -147,7 +147,11 @@ def labelers_of(session: Session, round_: Round, stage: RoundState) -> LabelerFi
     purpose = _LABELED.get(stage)
     if purpose is None:
         return None
-    own = (Comparison.round_id == round_.id, Comparison.purpose == purpose)
+    own = (
+        Comparison.round_id == round_.id,
+        Comparison.purpose == purpose,
+        comparisons.is_unfinished(),
+    )
     judged = (  # by people who are still there, and so cannot judge it again
         select(Assignment.comparison_id, func.count().label("times"))
         .join(Comparison, Comparison.id == Assignment.comparison_id)
@@ -165,7 +169,7 @@ def labelers_of(session: Session, round_: Round, stage: RoundState) -> LabelerFi
     wanted = session.scalar(
         select(func.max(needed))
         .join(judged, judged.c.comparison_id == Comparison.id, isouter=True)
-        .where(*own, comparisons.is_unfinished())
+        .where(*own)
     )
     if wanted is None:
         return None
