@@ -3,10 +3,11 @@
 from itertools import chain
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from app.db import Database, engine
-from app.db.scan import scan
+from app.db import scan as scan_module
+from app.db.scan import key_ranges, scan
 from app.models import Completion, Project, Prompt
 from tests.services import sample
 
@@ -59,3 +60,16 @@ def test_others_commit_between_the_pieces(
                 other.execute(update(Project).values(name=f"Desk {read}"))
     assert read == PROMPTS
     others.dispose()
+
+
+def test_ranges_of_keys_count_every_row_once(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_module, "SQLITE_COUNTED", 4)
+    add_prompts(any_database)
+    count = select(func.count()).select_from(Prompt)
+    with any_database.reader() as session:
+        parts = list(key_ranges(session, Prompt.id))
+        counts = [session.scalar(count.where(part)) for part in parts]
+    assert sum(counts) == PROMPTS
+    assert len(counts) == (7 if any_database.engine.dialect.name == "sqlite" else 1)

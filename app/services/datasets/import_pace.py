@@ -2,7 +2,7 @@
 
 SQLite has one writer: while a batch is stored, nobody can claim or submit. Batches are therefore
 kept short there, with a pause after each in which those who wait get their turn. The time in which
-the next rows are read counts as part of the pause. While others write all the time, a batch takes
+the next rows are read counts as part of the pause. While people label all the time, a batch takes
 no longer than a judgment does, and the pause is long enough for several. PostgreSQL locks only
 rows, so that only the number of rows is limited, and the next are read while a batch is stored. Its
 processor is shared all the same: while many transactions of others are committed, a pause follows
@@ -26,9 +26,9 @@ WORK_MOST_S: Final = 0.08
 _SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 _OBJECTS_UNTIL_COLLECTED = 100_000  # about those of a batch
 _ROWS_UNTIL_ANALYZED = 10_000
-_OTHERS_MEMORY = 0.7  # of each batch's sign that others write; two in a row count as busy
+_OTHERS_MEMORY = 0.7  # of each batch's sign that somebody labels; two in a row count as busy
 _BUSY = 0.5
-_VERSION = text("PRAGMA data_version")  # of a connection: changes with what others commit
+_NEWEST_LEASE = text("SELECT coalesce(max(id), 0) FROM assignment")
 _COMMITS = text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
 _COMMITS_SPAN_S = 2.0  # every process of the server adds its own about once a second
 _MANY_COMMITS = 50  # per second: five labelers who never rest; an import itself makes ten
@@ -45,7 +45,7 @@ class _Manner:
 
 
 _ALONE = _Manner(WORK_MOST_S, 100, 0.25)
-_BESIDE_OTHERS = _Manner(0.005, 10, 8.0)
+_BESIDE_OTHERS = _Manner(0.005, 10, 12.0)
 _OF_WAITING = 0.1  # of the time waited for others, which a batch beside them may take
 
 
@@ -59,7 +59,7 @@ class ImportPace:
         self._asked = self._started = self._worked = 0.0
         self._pause_s = self._waited_s = self._others = 0.0
         self._ended: float | None = None
-        self._version: tuple[int, int] | None = None
+        self._newest: int | None = None
         self._commits: tuple[float, int] | None = None
 
     def wait(self) -> None:
@@ -73,9 +73,14 @@ class ImportPace:
         if bulk.is_postgresql(session):
             self._count_commits(session)
         else:
-            self._look_for_others(session)
+            self._look_for_labelers(session)
         self._started, self._worked = time.monotonic(), time.thread_time()
         self._waited_s = self._started - self._asked
+
+    def stored(self, session: Session) -> None:
+        """Record that a batch has been stored; its transaction is still open."""
+        if not bulk.is_postgresql(session):
+            self._newest = session.scalar(_NEWEST_LEASE)
 
     def give_way(self, session: Session, rows: int) -> None:
         """Set the size of the next batch, and how long to wait before it."""
@@ -104,14 +109,12 @@ class ImportPace:
                 rate = (self._commits[1] - before[1]) / (now - before[0])
                 self._others = float(rate > _MANY_COMMITS)
 
-    def _look_for_others(self, session: Session) -> None:
-        """Note whether anybody else has written to SQLite since the last batch."""
-        connection = session.connection()
-        version = (id(connection.connection.driver_connection), session.scalar(_VERSION) or 0)
-        if self._version is not None and self._version[0] == version[0]:
-            changed = version != self._version
-            self._others = _OTHERS_MEMORY * self._others + (1 - _OTHERS_MEMORY) * changed
-        self._version = version
+    def _look_for_labelers(self, session: Session) -> None:
+        """Note whether a labeler on SQLite has asked for work since the last batch."""
+        newest = session.scalar(_NEWEST_LEASE)
+        if self._newest is not None:
+            asked = newest != self._newest
+            self._others = _OTHERS_MEMORY * self._others + (1 - _OTHERS_MEMORY) * asked
 
 
 def dedicate_process() -> None:

@@ -239,6 +239,7 @@ def store_batches(
                     author_id=run.created_by_id,
                     is_evaluation=run.is_evaluation,
                 )
+                pace.stored(session)
                 if pace.reads_ahead:  # now that nothing is left to do but to wait for the server
                     reader.start(pace.rows)
             if not session.in_transaction():  # or else the caller's goes on
@@ -263,6 +264,7 @@ def index_words(transaction: Transaction) -> Iterator[int]:
             pace.start(session)
             bulk.commit_soon(session)  # what is lost waits again
             indexed = word_backlog.index_some(session, pace.rows)
+            pace.stored(session)
         if not indexed:
             return
         pace.give_way(session, indexed)
