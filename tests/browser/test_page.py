@@ -176,9 +176,9 @@ def test_a_lost_answer_does_not_double_a_judgment(desk: Desk) -> None:
     page.route("**/exchange", answer)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
+    desk.saved("pick", 1)
     expect(page.locator("#status")).to_have_text(SAVED)
     assert lost == 1
-    desk.saved("pick", 1)
 
 
 def test_a_judgment_records_the_instruction_on_screen(desk: Desk) -> None:
