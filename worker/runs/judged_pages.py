@@ -10,6 +10,7 @@ from app.formats.manifest import Counts
 from app.services.datasets import export_options, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison, JudgedPage
+from app.services.datasets.read_pace import ReadPace
 
 PageEnd = Callable[[int, int, float], bool]
 """Is told the last id of a page, how many comparisons it had and what they took in seconds, their
@@ -42,13 +43,14 @@ def stream(
         with database.long_reader() as session:
             preferences.count_outside(session, project_id, options, account.counts)
     until = None if ids is None else ids.until
-    is_apart = database.engine.dialect.name == "postgresql"
-    most = preferences.PAGE if is_apart else preferences.SQLITE_PAGE
+    pace = ReadPace()
     details = export_options.details(format)
 
     def read(after: int, limit: int) -> tuple[JudgedPage, Counts]:
         counts = Counts()  # those of the account change meanwhile
+        pace.rest()
         with database.long_reader() as session:
+            pace.start(session)
             page = preferences.read_page(
                 *(session, project_id, options, counts),
                 after=after,
@@ -56,6 +58,7 @@ def stream(
                 limit=limit,
                 details=details,
             )
+        pace.end()
         return page, counts
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as thread:
@@ -67,7 +70,7 @@ def stream(
             page, counts = coming.result()
             coming = None
             if page.after is not None:
-                limit = preferences.next_limit(page, limit, most=most)
+                limit = preferences.next_limit(page, limit, most=pace.most)
                 coming = thread.submit(read, page.after, limit)
             account.counts.add(counts)
             yield from page.rows
