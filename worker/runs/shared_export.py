@@ -52,7 +52,7 @@ class Sharing:
 
     def discard(self) -> None:
         """Delete the parts, once they are in the file; those of earlier attempts, too."""
-        with self.context.database.long_reader() as session:
+        with self.context.database.reader() as session:
             results = [shard.result for shard in shards.of_job(session, self.context.job_id)]
         for result in results:
             if "uri" in result:
@@ -84,7 +84,7 @@ class Sharing:
     def _consider(self, after: int, count: int, took_s: float) -> bool:
         """Share what is left after a page, if that pays."""
         if self._left is None:
-            with self.context.database.long_reader() as session:
+            with self.context.database.reader() as session:
                 self._left = preferences.count_after(session, self.project_id, after)
         else:
             self._left = max(self._left - count, 0)
@@ -92,7 +92,7 @@ class Sharing:
         sizes = shard_work.sizes(self.context, math.ceil(self._left / CHUNK), chunk_s, 0.0)
         if sizes is None:
             return False
-        with self.context.database.long_reader() as session:
+        with self.context.database.reader() as session:
             every = sizes.chunks * CHUNK
             ends = preferences.every_nth(session, self.project_id, after, every)
         bounds: list[int | None] = [after, *ends, None]
@@ -123,7 +123,7 @@ class Sharing:
                 yield from lines
 
     def _shards(self) -> list[Shard]:
-        with self.context.database.long_reader() as session:
+        with self.context.database.reader() as session:
             return shards.of_work(session, self.context.job_id, self._work)
 
 

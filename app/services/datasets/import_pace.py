@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db import bulk
+from app.services.datasets.labelers_at_work import LabelersAtWork
 
 WORK_MOST_S: Final = 0.08
 """Computing time of a batch, after which its commit follows."""
@@ -26,9 +27,6 @@ WORK_MOST_S: Final = 0.08
 _SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 _OBJECTS_UNTIL_COLLECTED = 100_000  # about those of a batch
 _ROWS_UNTIL_ANALYZED = 10_000
-_OTHERS_MEMORY = 0.7  # of each batch's sign that somebody labels; two in a row count as busy
-_BUSY = 0.5
-_NEWEST_LEASE = text("SELECT coalesce(max(id), 0) FROM assignment")
 _COMMITS = text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
 _COMMITS_SPAN_S = 2.0  # every process of the server adds its own about once a second
 _MANY_COMMITS = 50  # per second: five labelers who never rest; an import itself makes ten
@@ -57,10 +55,11 @@ class ImportPace:
         self.rows = min(_ALONE.fewest_rows, most_rows)
         self.reads_ahead = False
         self._asked = self._started = self._worked = 0.0
-        self._pause_s = self._waited_s = self._others = 0.0
+        self._pause_s = self._waited_s = 0.0
         self._ended: float | None = None
-        self._newest: int | None = None
+        self._labelers = LabelersAtWork()
         self._commits: tuple[float, int] | None = None
+        self._is_server_busy = False
 
     def wait(self) -> None:
         """Leave the database to others for as long as they need after the last batch."""
@@ -73,14 +72,14 @@ class ImportPace:
         if bulk.is_postgresql(session):
             self._count_commits(session)
         else:
-            self._look_for_labelers(session)
+            self._labelers.look(session)
         self._started, self._worked = time.monotonic(), time.thread_time()
         self._waited_s = self._started - self._asked
 
     def stored(self, session: Session) -> None:
         """Record that a batch has been stored; its transaction is still open."""
         if not bulk.is_postgresql(session):
-            self._newest = session.scalar(_NEWEST_LEASE)
+            self._labelers.pass_over(session)
 
     def give_way(self, session: Session, rows: int) -> None:
         """Set the size of the next batch, and how long to wait before it."""
@@ -88,10 +87,10 @@ class ImportPace:
         held_s = self._ended - self._started
         if bulk.is_postgresql(session):
             self.rows, self.reads_ahead = self.most_rows, True
-            self._pause_s = _SERVER_PAUSE * held_s if self._others > _BUSY else 0.0
+            self._pause_s = _SERVER_PAUSE * held_s if self._is_server_busy else 0.0
             return
         manner, work_s, waited_s = _ALONE, WORK_MOST_S, 0.0
-        if self._others > _BUSY:
+        if self._labelers.are_busy:
             manner, waited_s = _BESIDE_OTHERS, self._waited_s
             work_s = min(max(manner.work_s, _OF_WAITING * waited_s), WORK_MOST_S)
         # Time on a busy processor or disk would be no shorter with fewer rows.
@@ -107,14 +106,7 @@ class ImportPace:
             self._commits = (now, session.scalar(_COMMITS) or 0)
             if before is not None:
                 rate = (self._commits[1] - before[1]) / (now - before[0])
-                self._others = float(rate > _MANY_COMMITS)
-
-    def _look_for_labelers(self, session: Session) -> None:
-        """Note whether a labeler on SQLite has asked for work since the last batch."""
-        newest = session.scalar(_NEWEST_LEASE)
-        if self._newest is not None:
-            asked = newest != self._newest
-            self._others = _OTHERS_MEMORY * self._others + (1 - _OTHERS_MEMORY) * asked
+                self._is_server_busy = rate > _MANY_COMMITS
 
 
 def dedicate_process() -> None:

@@ -7,18 +7,15 @@ again, pages are therefore short, with a rest after each. On PostgreSQL readers 
 import time
 from typing import Final
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk
-from app.models import Assignment
 from app.services.datasets import preferences
+from app.services.datasets.labelers_at_work import LabelersAtWork
 
 BESIDE_LABELERS: Final = 100
 """Comparisons of a page beside labelers on SQLite: some 10 ms."""
 
-_MEMORY: Final = 0.7  # of each page's sign that somebody labels; two in a row count as busy
-_BUSY: Final = 0.5
 _REST: Final = 4.0  # of the time that a page took to read
 
 
@@ -27,8 +24,7 @@ class ReadPace:
 
     def __init__(self) -> None:
         self.most = preferences.PAGE
-        self._newest: int | None = None
-        self._labelers = 0.0
+        self._labelers = LabelersAtWork()
         self._rest_s = 0.0
         self._started = 0.0
 
@@ -42,14 +38,10 @@ class ReadPace:
         self._started = time.monotonic()
         if bulk.is_postgresql(session):
             return
-        newest = session.scalar(select(func.max(Assignment.id))) or 0
-        if self._newest is not None:
-            self._labelers = _MEMORY * self._labelers + (1 - _MEMORY) * (newest != self._newest)
-        self._newest = newest
-        is_busy = self._labelers > _BUSY
-        self.most = BESIDE_LABELERS if is_busy else preferences.SQLITE_PAGE
+        self._labelers.look(session)
+        self.most = BESIDE_LABELERS if self._labelers.are_busy else preferences.SQLITE_PAGE
 
     def end(self) -> None:
         """Note how long the page took to read."""
-        is_busy = self.most == BESIDE_LABELERS
-        self._rest_s = _REST * (time.monotonic() - self._started) if is_busy else 0.0
+        took_s = time.monotonic() - self._started
+        self._rest_s = _REST * took_s if self._labelers.are_busy else 0.0

@@ -1,0 +1,39 @@
+"""Whether people label while a file is imported or exported, on SQLite.
+
+There, writers wait for each other and for readers, so that whoever goes through very many rows must
+know. A labeler who asks for work gets a lease; everything else that is written does not count.
+"""
+
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.models import Assignment
+
+_MEMORY: Final = 0.7  # of each look; new leases at two looks in a row count as busy
+_BUSY: Final = 0.5
+
+
+class LabelersAtWork:
+    """Looks for new leases again and again."""
+
+    def __init__(self) -> None:
+        self._newest: int | None = None
+        self._share = 0.0  # of the looks that found some, the latest ones weighing most
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether somebody has asked for work at most of the latest looks."""
+        return self._share > _BUSY
+
+    def look(self, session: Session) -> None:
+        """Look for leases since the last look, or since `pass_over`."""
+        before = self._newest
+        self.pass_over(session)
+        if before is not None:
+            self._share = _MEMORY * self._share + (1 - _MEMORY) * (before != self._newest)
+
+    def pass_over(self, session: Session) -> None:
+        """Do not count what there is now, such as imported judgments, as leases of labelers."""
+        self._newest = session.scalar(select(func.max(Assignment.id))) or 0
