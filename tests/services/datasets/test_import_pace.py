@@ -118,6 +118,26 @@ def test_batches_are_short_while_people_label_all_the_time(
     others.dispose()
 
 
+def test_imported_judgments_are_not_taken_for_labelers(
+    database: Database, clock: dict[str, float]
+) -> None:
+    pace = ImportPace(1000)
+    with database.transaction() as session:
+        project_id = sample.make_project(session).id
+        labelers = sample.make_labelers(session, session.get_one(Project, project_id), 9)
+    for labeler_id in labelers:
+        with database.transaction() as session:
+            pace.start(session)
+            project = session.get_one(Project, project_id)
+            sample.read_guidelines(session, project, labeler_id)
+            sample.make_comparison(session, project)
+            assert slot_leases.claim(session, sample.SECRET, project, labeler_id)
+            clock["thread_time"] += pace.rows * 0.0001
+            pace.stored(session)
+            pace.give_way(session, pace.rows)
+    assert pace.rows > 700
+
+
 @pytest.mark.services
 def test_few_other_writers_of_a_server_need_no_pauses(
     postgres_url: str, clock: dict[str, float]

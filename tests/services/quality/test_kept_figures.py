@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now, scan
 from app.errors import FigurePending
-from app.models import FigureRefresher, KeptFigure
+from app.models import FigureRefresher, KeptFigure, Project
 from app.services.project import prompt_labels
 from app.services.project.prompt_labels import LabelAction, PromptSelection
 from app.services.quality import (
@@ -23,6 +23,16 @@ from app.services.quality.figure_refresher import RefreshSchedule, StaleFigure
 from app.services.quality.kept_figures import kept
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
+
+
+def make_judged_project(session: Session) -> Project:
+    """Make a project in which three labelers agree on some of six comparisons."""
+    project, people = make_project(session)
+    for at in range(6):
+        comparison = make_comparison(session, project)
+        for number, person in enumerate(people[:3]):
+            vote(session, comparison, person, preferred="ab"[(at + number) % 3 == 0])
+    return project
 
 
 def test_a_result_is_cached_until_a_labeler_judges(any_database: Database) -> None:
@@ -163,11 +173,7 @@ def test_all_categories_are_the_figure_without_a_filter_and_long_names_are_compu
 
 def test_every_kept_figure_is_the_same_after_it_was_stored(any_database: Database) -> None:
     with any_database.transaction() as session:
-        project, people = make_project(session)
-        for at in range(6):
-            comparison = make_comparison(session, project)
-            for number, person in enumerate(people[:3]):
-                vote(session, comparison, person, preferred="ab"[(at + number) % 3 == 0])
+        project = make_judged_project(session)
     assert len(kept_figures.FUNCTIONS) >= 7
     with any_database.transaction() as session:
         for function in kept_figures.FUNCTIONS.values():
@@ -285,11 +291,7 @@ def test_nobody_waits_for_a_figure_between_its_statements(
 ) -> None:
     monkeypatch.setattr(scan, "SQLITE_ROWS", pieces_of)
     with database.transaction() as session:
-        project, people = make_project(session)
-        for at in range(6):
-            comparison = make_comparison(session, project)
-            for number, person in enumerate(people[:3]):
-                vote(session, comparison, person, preferred="ab"[(at + number) % 3 == 0])
+        project = make_judged_project(session)
     others = sqlite3.connect(database.engine.url.database or "", timeout=0, isolation_level=None)
     statements: list[str] = []
 
