@@ -27,6 +27,8 @@ from app.services.datasets import (
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
 from app.services.datasets.judged_comparisons import ExportOptions
+from app.services.datasets.labelers_at_work import BESIDE_LABELERS
+from app.services.datasets.read_pace import ReadPace
 from worker.runs import judged_pages
 from worker.runs.process.job_context import JobContext
 from worker.runs.shared_export import Sharing
@@ -87,12 +89,15 @@ def write(
     target.mkdir(parents=True, exist_ok=True)
     account = Account()
     shown = _of_files(context.database, project_id, format, options, account)
+    pace = ReadPace()
     if sharing is None:
-        comparisons = judged_pages.stream(context.database, project_id, format, options, account)
+        comparisons = judged_pages.stream(
+            context.database, project_id, format, options, account, pace=pace
+        )
         lines = export_rows.write(comparisons, format, options, account, shown=shown)
     else:
-        lines = sharing.lines(account, shown)
-    counted = _reported(lines, context)
+        lines = sharing.lines(account, shown, pace)
+    counted = _reported(lines, context, pace)
     with _no_cycle_detection():
         file = containers.write(target, STEM, counted, format, options.container)
     with context.database.reader() as session:
@@ -151,10 +156,11 @@ def publish(context: JobContext, written: Written) -> Frozen:
     )
 
 
-def _reported(lines: Iterable[bytes], context: JobContext) -> Iterator[bytes]:
+def _reported(lines: Iterable[bytes], context: JobContext, pace: ReadPace) -> Iterator[bytes]:
     for number, line in enumerate(lines):
         if number % 1000 == 0:
-            context.report(number, 0, f"{number} rows")
+            note = f"{number:,} rows"
+            context.report(number, 0, f"{note}, {BESIDE_LABELERS}" if pace.rests else note)
         yield line
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.formats import registry
 from app.models import ImportJob
 from app.services.datasets import import_jobs, import_pace, imports
+from app.services.datasets.labelers_at_work import BESIDE_LABELERS
 from worker.orders import Interrupted
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -53,10 +54,11 @@ def run(context: JobContext) -> None:
         labelers=labelers,
         member_splits=context.payload.get("member_splits"),
     )
-    for _ in imports.store_batches(
+    for rests in imports.store_batches(
         outcomes, transaction, import_run, tally, notes, words_later=True
     ):
-        context.report(upload.bytes_read, size, f"{tally.rows:,} rows read")
+        note = f"{tally.rows:,} rows read"
+        context.report(upload.bytes_read, size, f"{note}, {BESIDE_LABELERS}" if rests else note)
         _heed(context)
 
     def finish(session: Session) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ def stream(
     account: Account,
     *,
     ids: Ids | None = None,
+    pace: ReadPace | None = None,
     page_end: PageEnd = lambda _after, _count, _seconds: False,
 ) -> Iterator[JudgedComparison]:
     """Yield the comparisons that the options ask for; those of a range count nothing outside it.
@@ -43,7 +44,7 @@ def stream(
         with database.long_reader() as session:
             preferences.count_outside(session, project_id, options, account.counts)
     until = None if ids is None else ids.until
-    pace = ReadPace()
+    pace = pace or ReadPace()
     details = export_options.details(format)
 
     def read(after: int, limit: int) -> tuple[JudgedPage, Counts]:

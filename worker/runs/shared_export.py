@@ -17,6 +17,7 @@ from app.models import Shard
 from app.services.datasets import export_accounts, export_rows, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
+from app.services.datasets.read_pace import ReadPace
 from app.services.jobs import shards
 from app.services.jobs.shards import HeldShard, Part, ShardProgress
 from worker.runs import judged_pages
@@ -42,10 +43,10 @@ class Sharing:
     _left: int | None = field(default=None, init=False)
 
     def lines(
-        self, account: Account, shown: Iterable[tuple[DatasetPrompt, str]]
+        self, account: Account, shown: Iterable[tuple[DatasetPrompt, str]], pace: ReadPace
     ) -> Iterator[bytes]:
         """Yield the lines of the export, and account for them."""
-        head = self._comparisons(account)
+        head = self._comparisons(account, pace)
         yield from export_rows.write(head, self.format, self.options, account, shown=shown)
         if self.cut_after is not None:
             yield from account.tally.counted(self._joined(account))
@@ -73,11 +74,12 @@ class Sharing:
         attempt = {"attempt": self.context.lease_token}
         return shard_work.name_of(KIND, self._what | attempt)
 
-    def _comparisons(self, account: Account) -> Iterator[JudgedComparison]:
+    def _comparisons(self, account: Account, pace: ReadPace) -> Iterator[JudgedComparison]:
         # Demonstrations are told apart by all those before them.
         may_share = self.format not in export_rows.DEMONSTRATIONS
         yield from judged_pages.stream(
             *(self.context.database, self.project_id, self.format, self.options, account),
+            pace=pace,
             page_end=self._consider if may_share else lambda *_page: False,
         )
 

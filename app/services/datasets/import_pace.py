@@ -30,7 +30,7 @@ _ROWS_UNTIL_ANALYZED = 10_000
 _COMMITS = text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
 _COMMITS_SPAN_S = 2.0  # every process of the server adds its own about once a second
 _MANY_COMMITS = 50  # per second: five labelers who never rest; an import itself makes ten
-_SERVER_PAUSE = 1.0  # of the time that a batch took
+_SERVER_PAUSE = 2.0  # of the time that a batch took
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class ImportPace:
         self._labelers = LabelersAtWork()
         self._commits: tuple[float, int] | None = None
         self._is_server_busy = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether it goes slowly so that labelers need not wait."""
+        return self._is_server_busy or self._labelers.are_busy
 
     def wait(self) -> None:
         """Leave the database to others for as long as they need after the last batch."""

@@ -207,9 +207,10 @@ def store_batches(
     notes: Sequence[str],
     *,
     words_later: bool = False,
-) -> Iterator[None]:
-    """Store the rows of a file a batch at a time; yield after each batch is committed.
+) -> Iterator[bool]:
+    """Store the rows of a file a batch at a time.
 
+    Yields, after each batch is committed, whether it goes slowly because people are labeling.
     Rows that the tally has seen are passed over, so an import that resumes continues after them.
     What reading the rows adds to ``notes`` becomes remarks of the tally. With `words_later`, the
     caller has the words of the texts indexed by `index_words`.
@@ -247,7 +248,7 @@ def store_batches(
                 if is_time_to_analyze(before, tally.rows):
                     with transaction() as session:
                         bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
-            yield
+            yield pace.rests
     for note in notes:
         tally.remark(note)
 

@@ -1,7 +1,7 @@
-"""Whether people label while a file is imported or exported, on SQLite.
+"""Whether people label while a file is imported or exported.
 
-There, writers wait for each other and for readers, so that whoever goes through very many rows must
-know. A labeler who asks for work gets a lease; everything else that is written does not count.
+On SQLite, writers wait for each other and for readers, so that whoever goes through very many rows
+must know. A labeler who asks for work gets a lease; everything else that is written does not count.
 """
 
 from typing import Final
@@ -10,6 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Assignment
+
+BESIDE_LABELERS: Final = "slower while people label"
+"""What the progress of an import or export that rests for labelers says."""
 
 _MEMORY: Final = 0.7  # of each look; new leases at two looks in a row count as busy
 _BUSY: Final = 0.5

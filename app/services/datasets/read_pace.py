@@ -28,6 +28,11 @@ class ReadPace:
         self._rest_s = 0.0
         self._started = 0.0
 
+    @property
+    def rests(self) -> bool:
+        """Whether it goes slowly so that labelers need not wait."""
+        return self._rest_s > 0
+
     def rest(self) -> None:
         """Let others commit after the last page, if they do."""
         if self._rest_s:

@@ -1,7 +1,7 @@
 """The files of an export: everything in the project is exported or counted with its reason."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from app.models import (
 )
 from app.services.datasets import export_options, export_rows, exports, judged_comparisons
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions
+from app.services.datasets.read_pace import ReadPace
 from app.services.jobs import jobs
 from app.services.queue import comparisons
 from tests.services import sample_votes
@@ -41,9 +42,11 @@ class Place:
 
     database: Database
     workdir: Path
+    notes: list[str] = field(default_factory=list)
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Do nothing."""
+        """Keep what is said of the progress."""
+        self.notes.append(note)
 
 
 def settle(session: Session, comparison: Comparison, lead: User, preferred: str | None) -> None:
@@ -125,6 +128,23 @@ def write(
 ) -> Written:
     context = cast(JobContext, Place(database, tmp_path))
     return export.write(context, project.id, format, options, "title")
+
+
+@pytest.mark.parametrize(
+    ("rests", "note"), [(False, "0 rows"), (True, "0 rows, slower while people label")]
+)
+def test_the_progress_says_why_an_export_is_slow(
+    database: Database,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rests: bool,
+    note: str,
+) -> None:
+    monkeypatch.setattr(ReadPace, "rests", rests)
+    place = Place(database, tmp_path)
+    export.write(cast(JobContext, place), project.id, "rich", ExportOptions(), "title")
+    assert place.notes == [note]
 
 
 def options_of(format: str) -> list[ExportOptions]:

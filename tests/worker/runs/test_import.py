@@ -12,6 +12,7 @@ from app.db import Database
 from app.errors import Invalid
 from app.models import AuditEvent, ImportChunk, ImportRun, Job, Project, Prompt
 from app.services.datasets import import_jobs, imported_records, imports
+from app.services.datasets.import_pace import ImportPace
 from app.services.jobs import job_leases
 from app.services.project import prompt_search
 from app.services.project.prompt_search import PromptFilter
@@ -19,6 +20,7 @@ from tests.services import sample
 from tests.worker.runs import small
 from worker.orders import Interrupted, Orders
 from worker.runs import import_
+from worker.runs.process.job_context import JobContext
 
 JSONL = (
     b"".join(json.dumps({"prompt": f"Question {n}?"}).encode() + b"\n" for n in range(10))
@@ -114,6 +116,30 @@ def test_a_job_imports_what_the_request_does(
             "counts": result(any_database, by_job)["counts"],
         }
         assert job.progress_done == job.progress_total == len(content)
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_the_progress_says_why_an_import_is_slow(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    report = JobContext.report
+
+    def keep(self: JobContext, done: int, total: int, note: str = "") -> None:
+        notes.append(note)
+        report(self, done, total, note)
+
+    monkeypatch.setattr(JobContext, "report", keep)
+    rests = iter((False, True, True, False))
+    monkeypatch.setattr(ImportPace, "rests", property(lambda _self: next(rests)))
+    start(database, JSONL)
+    small.run_jobs(database, tmp_path)
+    assert notes[:4] == [
+        "3 rows read",
+        "6 rows read, slower while people label",
+        "9 rows read, slower while people label",
+        "12 rows read",
+    ]
 
 
 @pytest.mark.usefixtures("jobs_for_all")

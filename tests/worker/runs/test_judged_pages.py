@@ -1,16 +1,13 @@
 """Judged comparisons are read page by page, and nobody waits for it."""
 
-import sqlite3
-
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from app.db import Database, scan
 from app.models import Split
 from app.services.datasets import preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import ExportOptions
+from tests.services import sqlite_costs
 from tests.services.sample_votes import make_comparison, make_project, vote
 from worker.runs import judged_pages
 
@@ -29,32 +26,13 @@ def test_nobody_waits_for_an_export_between_its_statements(
             comparison = make_comparison(session, project)
             for person in people[:2]:
                 vote(session, comparison, person, preferred="a")
-    others = sqlite3.connect(
-        database.engine.url.database or "", 0, isolation_level=None, check_same_thread=False
-    )
-    held: list[str] = []
-    statements: list[str] = []
-
-    def commit(*given: object) -> None:
-        try:
-            others.execute("BEGIN EXCLUSIVE")
-            others.execute("COMMIT")
-        except sqlite3.OperationalError:
-            held.append(statements[-1])
-        statements.append(str(given[2]))
-
-    event.listen(Engine, "before_cursor_execute", commit)
-    try:
-        account = Account()
-        options = ExportOptions(splits=splits)
+    account, options = Account(), ExportOptions(splits=splits)
+    with sqlite_costs.others_committing(database) as commits:
         rows = list(
             judged_pages.stream(database, project.id, "trl-explicit-text", options, account)
         )
-    finally:
-        event.remove(Engine, "before_cursor_execute", commit)
-        others.close()
-    assert not held
-    assert len(statements) > 5
+    assert not commits.held
+    assert len(commits.statements) > 6
     assert account.counts.comparisons.considered == COMPARISONS
     in_splits = {row.prompt.split for row in rows}
     assert in_splits <= set(splits)
