@@ -36,7 +36,7 @@ def verify(
     The newest events can be removed without a trace in the rest. Keep the printed hash somewhere
     else, and give it with --contains the next time.
     """
-    with ready_database(load()).reader() as session:
+    with ready_database(load()).long_reader() as session:
         found = audit.verify(session, contains=contains)
     emit({"events": found.events, "broken_at": found.broken_at, "hash": found.newest_hash})
     if found.broken_at is not None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import func, select
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db import keyset, now
 from app.db.keyset import NEWEST_FIRST, ListOrder
+from app.db.scan import scan
 from app.models import AuditEvent, Project, User
 
 GENESIS = "0" * 64
@@ -94,8 +96,9 @@ def verify(session: Session, *, contains: str = "") -> Verification:
     `contains` is the hash of an event that must be among them.
     """
     previous, events, has_it = GENESIS, 0, not contains
-    query = select(AuditEvent).order_by(AuditEvent.id).execution_options(yield_per=1000)
-    for event in session.scalars(query):
+    query = select(AuditEvent.id, AuditEvent).order_by(AuditEvent.id)
+    pieces = scan(session, query, AuditEvent.id, size=1000)
+    for _, event in chain.from_iterable(pieces):
         if event.previous_hash != previous or event.hash != _hash(event):
             return Verification(events, event.id, previous, has_it)
         previous, events = event.hash, events + 1

@@ -1,10 +1,8 @@
 """A kept figure equals what would be computed, or says what it is of."""
 
-import sqlite3
 import subprocess
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.db import Database, now, scan
@@ -22,6 +20,7 @@ from app.services.quality import (
 from app.services.quality.figure_refresher import RefreshSchedule, StaleFigure
 from app.services.quality.kept_figures import kept
 from app.services.queue import comparisons
+from tests.services import sqlite_costs
 from tests.services.sample_votes import make_comparison, make_project, vote
 
 
@@ -292,29 +291,13 @@ def test_nobody_waits_for_a_figure_between_its_statements(
     monkeypatch.setattr(scan, "SQLITE_ROWS", pieces_of)
     with database.transaction() as session:
         project = make_judged_project(session)
-    others = sqlite3.connect(database.engine.url.database or "", timeout=0, isolation_level=None)
-    statements: list[str] = []
-
-    def commit(*given: object) -> None:
-        try:
-            others.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            pytest.fail(f"still being read: {statements[-1]}")
-        others.execute("COMMIT")
-        statements.append(str(given[2]))
-
-    for function in list(kept_figures.FUNCTIONS.values()):
-        if function.compute.__module__.startswith("app."):
-            name = kept_figures.figure_name(function, (), {})
-            kept_figures.forget()
-            judgment_reader.forget()
-            with database.long_reader() as session:
-                engine = session.connection().engine
-                event.listen(engine, "before_cursor_execute", commit)
-                try:
+    with sqlite_costs.others_committing(database) as commits:
+        for function in list(kept_figures.FUNCTIONS.values()):
+            if function.compute.__module__.startswith("app."):
+                name = kept_figures.figure_name(function, (), {})
+                kept_figures.forget()
+                judgment_reader.forget()
+                with database.long_reader() as session:
                     kept_figures.call(session, project.id, name)
-                finally:
-                    event.remove(engine, "before_cursor_execute", commit)
-                commit(None, None, "the end")
-    others.close()
-    assert len(statements) > 20
+    assert not commits.held
+    assert len(commits.statements) > 20

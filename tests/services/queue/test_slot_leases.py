@@ -11,10 +11,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.models import Assignment, Project, Purpose, User
+from app.models import Assignment, User
 from app.services.people import accounts
-from app.services.queue import eligibility, queue_authentication, queue_order, slot_leases
-from tests.services import sample, sample_votes
+from app.services.queue import eligibility, queue_authentication, slot_leases
+from tests.services import sample
 
 
 @pytest.mark.parametrize("condition", [slot_leases.is_stale(1, 2), eligibility.is_live(1, 2)])
@@ -88,28 +88,3 @@ def _await_waiting(database: Database) -> None:
                 return
         time.sleep(0.01)
     raise AssertionError("the second tab did not wait for the first")
-
-
-def test_a_claim_on_sqlite_costs_no_more_after_many_judgments(database: Database) -> None:
-    # SQLite has no statistics, and went through all judgments of the labeler for each candidate.
-    with database.transaction() as session:
-        project, (labeler, *_) = sample_votes.make_project(session)
-        for _ in range(24):
-            sample_votes.make_comparison(session, project)
-        few = _steps_of_a_claim(session, project, labeler)
-        for _ in range(150):
-            judged = sample_votes.make_comparison(session, project, overlap=1)
-            sample_votes.vote(session, judged, labeler, preferred="a")
-        many = _steps_of_a_claim(session, project, labeler)
-    assert many < 1.5 * few
-
-
-def _steps_of_a_claim(session: Session, project: Project, labeler: User) -> int:
-    """Count how often SQLite has done ten steps while a comparison was found."""
-    steps: list[int] = []
-    driver: Any = session.connection().connection.driver_connection
-    session.flush()
-    driver.set_progress_handler(lambda: steps.append(1), 10)
-    assert queue_order.find(session, project.id, labeler.id, [Purpose.TRAIN]) is not None
-    driver.set_progress_handler(None, 0)
-    return len(steps)

@@ -1,0 +1,70 @@
+"""What pages and the sweeper ask again and again costs SQLite no more after many judgments.
+
+It has no statistics of the tables, so that one condition too many can make it begin with all rows.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.domain.states import RoundState
+from app.models import Project, Purpose, Round, User
+from app.services.judging import queue_progress
+from app.services.project import instructions
+from app.services.queue import queue_order
+from app.services.rounds import gates
+from tests.services import sample_votes, sqlite_costs
+from tests.services.rounds import trained
+
+Asked = Callable[[Session, Project, Round, User], object]
+
+
+def claim(session: Session, project: Project, _round: Round, labeler: User) -> None:
+    assert queue_order.find(session, project.id, labeler.id, [Purpose.TRAIN]) is not None
+
+
+def with_others(session: Session, project: Project, _round: Round, labeler: User) -> None:
+    assert queue_progress._with_others(session, project.id, labeler.id) == (0, None)
+
+
+def labelers(session: Session, _project: Project, round_: Round, _labeler: User) -> None:
+    assert gates.labelers_of(session, round_, RoundState.LABELING) is not None
+
+
+@pytest.mark.parametrize("asked", [claim, with_others, labelers])
+@pytest.mark.parametrize("by_asker", [True, False], ids=["own", "others"])
+def test_many_judgments_cost_no_more(database: Database, asked: Asked, by_asker: bool) -> None:
+    with database.transaction() as session:
+        project, (asker, other, *_) = sample_votes.make_project(session)
+        round_ = trained.add_round(session, project, 1)
+        for _ in range(24):
+            sample_votes.make_comparison(session, project, round_id=round_.id)
+        few = sqlite_costs.steps(session, lambda: asked(session, project, round_, asker))
+        for _ in range(150):
+            judged = sample_votes.make_comparison(session, project, overlap=1, round_id=round_.id)
+            sample_votes.vote(session, judged, asker if by_asker else other, preferred="a")
+        many = sqlite_costs.steps(session, lambda: asked(session, project, round_, asker))
+    assert many < 1.5 * few
+
+
+def test_judgments_are_counted_by_instruction_from_an_index_alone(database: Database) -> None:
+    said: list[str] = []
+    with database.transaction() as session:
+        project, _people = sample_votes.make_project(session)
+
+        def keep(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+            said.append(statement)
+
+        event.listen(database.engine, "before_cursor_execute", keep)
+        instructions.uses(session, project.id)
+        event.remove(database.engine, "before_cursor_execute", keep)
+        counts = [each for each in said if "FROM judgment" in each]
+        assert len(counts) == 1
+        explained = f"EXPLAIN QUERY PLAN {counts[0]}"
+        rows = session.connection().exec_driver_sql(explained, (project.id,))
+        plan = " ".join(str(row) for row in rows)
+    assert "COVERING INDEX ix_judgment_instruction" in plan
+    assert "TEMP B-TREE" not in plan
