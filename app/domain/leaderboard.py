@@ -15,8 +15,9 @@ import numpy as np
 
 from app.domain import source_strengths, strength_draws, student
 from app.domain.gates.judging import HALF_WIDTH_MOST
-from app.domain.krippendorff import Array, Indices
+from app.domain.krippendorff import Array, Indices, narrowed
 from app.domain.measures import LEVEL, Interval, Measure, Undefined
+from app.domain.source_strengths import Floats
 from app.domain.strength_draws import SourceVotes, StrengthDraws
 
 FEWEST_PROMPTS = 10
@@ -124,8 +125,9 @@ def of_votes(
         length_controlled: Whether a difference in length is taken out: figures are then those of
             responses of equal length.
     """
-    prompt = np.unique(votes.prompt, return_inverse=True)[1]
-    ordered = replace(votes, prompt=prompt.astype(np.int64)).in_order()
+    prompt = narrowed(np.unique(votes.prompt, return_inverse=True)[1])
+    ordered = replace(votes, prompt=prompt).in_order()
+    del votes, prompt  # there can be a million
     spread = float(ordered.length.std()) if len(ordered) else 0.0
     term = source_strengths.length_terms(ordered.length, spread if length_controlled else 0.0)
     groups, alone = [], []
@@ -135,11 +137,10 @@ def of_votes(
             continue
         inside = np.isin(ordered.first, members)
         of_group = ordered.where(inside)
-        renumbered = replace(
-            of_group,
-            first=np.searchsorted(members, of_group.first),
-            second=np.searchsorted(members, of_group.second),
-        )
+        number = np.full(len(names), -1)
+        number[members] = np.arange(len(members))
+        number = narrowed(number)
+        renumbered = replace(of_group, first=number[of_group.first], second=number[of_group.second])
         own = tuple(names[int(at)] for at in members)
         groups.append(_group(renumbered, own, term[inside], length_controlled=length_controlled))
     prompts = ordered.prompts
@@ -149,12 +150,12 @@ def of_votes(
 
 
 def _group(
-    votes: SourceVotes, names: tuple[str, ...], term: Array, *, length_controlled: bool
+    votes: SourceVotes, names: tuple[str, ...], term: Floats, *, length_controlled: bool
 ) -> ConnectedSources:
     k = len(names)
-    outcomes = np.bincount(
-        (votes.first * k + votes.second) * 3 + votes.outcome, minlength=3 * k * k
-    ).reshape(k, k, 3)
+    pair = votes.first.astype(np.int64) * k + votes.second
+    outcomes = np.bincount(pair * 3 + votes.outcome, minlength=3 * k * k).reshape(k, k, 3)
+    del pair
     wins = outcomes[:, :, 0] + outcomes[:, :, 2].T
     ties = outcomes[:, :, 1] + outcomes[:, :, 1].T
     prompts = _prompts_of(votes, k)
@@ -211,7 +212,7 @@ def _limited(
     return replace(share, interval=Interval(low, high))
 
 
-def _has_length(votes: SourceVotes, term: Array, k: int) -> bool:
+def _has_length(votes: SourceVotes, term: Floats, k: int) -> bool:
     cells, cell = strength_draws.cells_of(votes, k, term)
     return strength_draws.tells_length_apart(cells, np.bincount(cell, votes.weight).astype(float))
 

@@ -11,11 +11,12 @@ intervals come from, and what is done if no maximum exists, is left to `strength
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.krippendorff import Array, Indices
+from app.domain.krippendorff import Array, Indices, Numbers, parts
 
 STEPS_MOST = 40
 LENGTH_STEP = 0.1  # length terms are rounded to tenths, so that votes can be counted
@@ -24,6 +25,7 @@ _STRIDE = 2.0  # the longest Newton step of any parameter
 _AT_ONCE = 1_500_000  # cells times weightings, which bounds the memory
 
 Counts = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Prior:
     others: float = 0.0
 
 
-def length_terms(difference: Array, spread: float) -> Array:
+def length_terms(difference: Numbers, spread: float) -> Array:
     """Return tanh(difference / spread), rounded to tenths: -1 to 1, and 0 for equal lengths."""
     if spread <= 0:
         return np.zeros(len(difference))
@@ -124,10 +126,10 @@ def fit(
 
 def one_step(
     cells: VoteCells,
-    cell: Indices,
-    outcome: Indices,
-    weight: Array,
-    group: Indices,
+    cell: Numbers,
+    outcome: Numbers,
+    weight: Floats,
+    group: Numbers,
     times: Array,
     at: Fit,
     prior: Prior,
@@ -281,18 +283,32 @@ class _Model:
 
     def by_group(
         self,
-        cell: Indices,
-        outcome: Indices,
-        weight: Array,
-        group: Indices,
+        cell: Numbers,
+        outcome: Numbers,
+        weight: Floats,
+        group: Numbers,
         at: Fit,
         groups: int,
     ) -> tuple[Array, Array]:
         """Return the slope (groups, p) and the curve (groups, p, p) of each group of votes."""
         p = self.size
-        first, second, term = (
-            values[cell] for values in (self.cells.first, self.cells.second, self.cells.length)
-        )
+        slope, curve = np.zeros(groups * p), np.zeros(groups * p * p)
+        for part in parts(len(cell)):
+            wide = group[part].astype(np.int64)
+            slopes, curves = self._of_votes(cell[part], outcome[part], weight[part], at)
+            for row, values in slopes:
+                slope += np.bincount(wide * p + row, values, groups * p)
+            for row, column, values in curves:
+                curve += np.bincount((wide * p + row) * p + column, values, groups * p * p)
+        upper = curve.reshape(groups, p, p)  # sources come before ties, and those before length
+        return slope.reshape(groups, p), upper + np.triu(upper, 1).swapaxes(1, 2)
+
+    def _of_votes(
+        self, cell: Numbers, outcome: Numbers, weight: Floats, at: Fit
+    ) -> tuple[list[tuple[Indices, Array]], list[tuple[Indices, Indices, Array]]]:
+        """Return what votes add to the slope by row, and to the curve by row and column."""
+        first, second = self.cells.first[cell], self.cells.second[cell]
+        term = self.cells.length[cell]
         d = at.strength[0, first] - at.strength[0, second] + at.length[0] * term
         win, even = np.exp(d / 2), np.exp(at.tie[0])
         whole = win + even + 1 / win
@@ -314,14 +330,7 @@ class _Model:
             curves += [(first, far, curve_d * term), (second, far, -curve_d * term)]
             if self.tie_at is not None:
                 curves.append((own, far, cross * term))
-        slope = np.zeros(groups * p)
-        for row, values in slopes:
-            slope += np.bincount(group * p + row, values, groups * p)
-        curve = np.zeros(groups * p * p)
-        for row, column, values in curves:
-            curve += np.bincount((group * p + row) * p + column, values, groups * p * p)
-        upper = curve.reshape(groups, p, p)  # sources come before ties, and those before length
-        return slope.reshape(groups, p), upper + np.triu(upper, 1).swapaxes(1, 2)
+        return slopes, curves
 
     def _set_cross(self, curve: Array, at: int, values: Array) -> None:
         """Set the entries of a further parameter with the strengths."""

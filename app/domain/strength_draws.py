@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import jackknife, source_strengths
-from app.domain.krippendorff import Array, Indices
-from app.domain.source_strengths import FARTHEST, Fit, Prior, VoteCells
+from app.domain.krippendorff import Array, Indices, Numbers, narrowed
+from app.domain.source_strengths import FARTHEST, Fit, Floats, Prior, VoteCells
 
 RESAMPLES = 500
 SEED = 20_240_607
@@ -34,26 +34,28 @@ _LEADS = np.linspace(-12.0, 24.0, 1441)  # added to the lead of a part that alwa
 
 @dataclass(frozen=True, slots=True)
 class SourceVotes:
-    """Votes between two sources, as parallel arrays of shape (n,).
+    """Votes between two sources, as parallel arrays of shape (n,), of types just wide enough.
 
     `first` and `second` are numbers of sources from 0. `outcome` is 0 if the first won, 1 for a
     tie, 2 if it lost. `weight` is how much the vote counts. `first_length` and `second_length` are
     those of the two responses, in characters. `prompt` numbers the prompts from 0.
     """
 
-    first: Indices
-    second: Indices
-    outcome: Indices
-    weight: Array
-    first_length: Array
-    second_length: Array
-    prompt: Indices
+    first: Numbers
+    second: Numbers
+    outcome: Numbers
+    weight: Floats
+    first_length: Numbers
+    second_length: Numbers
+    prompt: Numbers
 
     def __len__(self) -> int:
         return len(self.first)
 
     def where(self, mask: NDArray[np.bool_]) -> "SourceVotes":
-        """Return the votes of a mask."""
+        """Return the votes of a mask; all of them are returned as they are."""
+        if mask.all():
+            return self
         return SourceVotes(*(getattr(self, field.name)[mask] for field in fields(self)))
 
     @property
@@ -62,9 +64,9 @@ class SourceVotes:
         return int((np.bincount(self.prompt) > 0).sum())
 
     @property
-    def length(self) -> Array:
+    def length(self) -> Numbers:
         """How much longer the response of the first is."""
-        return self.first_length - self.second_length
+        return self.first_length.astype(np.int64) - self.second_length
 
     def in_order(self) -> "SourceVotes":
         """Return the votes with the source of the lower number first."""
@@ -127,15 +129,15 @@ def unbeaten(votes: SourceVotes, sources: int) -> tuple[list[Indices], list[Indi
     return winners, losers
 
 
-def cells_of(votes: SourceVotes, sources: int, term: Array) -> tuple[VoteCells, Indices]:
+def cells_of(votes: SourceVotes, sources: int, term: Floats) -> tuple[VoteCells, Numbers]:
     """Return the cells of votes in order with their length terms, and the cell of each vote."""
     step = np.round(term / source_strengths.LENGTH_STEP).astype(np.int64)
     width = 2 * round(1 / source_strengths.LENGTH_STEP) + 1
-    key = (votes.first * sources + votes.second) * width + step + width // 2
-    names, cell = np.unique(key, return_inverse=True)
+    pair = votes.first.astype(np.int64) * sources + votes.second
+    names, cell = np.unique(pair * width + step + width // 2, return_inverse=True)
     pair, level = names // width, names % width - width // 2
     length = level * source_strengths.LENGTH_STEP
-    return VoteCells(pair // sources, pair % sources, length, sources), cell.astype(np.int64)
+    return VoteCells(pair // sources, pair % sources, length, sources), narrowed(cell)
 
 
 def tells_length_apart(cells: VoteCells, n: Array) -> bool:
@@ -154,7 +156,7 @@ def tells_length_apart(cells: VoteCells, n: Array) -> bool:
     return bool(rest @ rest > _IDENTIFIED * (wanted @ wanted))
 
 
-def draw(votes: SourceVotes, sources: int, term: Array, *, has_length: bool) -> StrengthDraws:
+def draw(votes: SourceVotes, sources: int, term: Floats, *, has_length: bool) -> StrengthDraws:
     """Fit the strengths of connected sources, and draw them again from resampled prompts.
 
     Args:
@@ -166,7 +168,7 @@ def draw(votes: SourceVotes, sources: int, term: Array, *, has_length: bool) -> 
     cells, cell = cells_of(votes, sources, term)
     has_ties = bool((votes.outcome == 1).any())
     size = 3 * len(cells.first)
-    counts = _sums(cell * 3 + votes.outcome, votes.weight, size).reshape(1, -1, 3)
+    counts = _sums(_rows(cell, 3, votes.outcome), votes.weight, size).reshape(1, -1, 3)
     if not unbeaten(votes, sources)[0]:
         fit = source_strengths.fit(cells, counts, has_ties=has_ties, has_length=has_length)
         if fit.is_converged[0] and np.abs(fit.strength).max() < FARTHEST:
@@ -186,28 +188,24 @@ def draw(votes: SourceVotes, sources: int, term: Array, *, has_length: bool) -> 
     return replace(draws, strength=strength)
 
 
-def _resampled(votes: SourceVotes, cells: VoteCells, cell: Indices, fit: Fit) -> StrengthDraws:
+def _resampled(votes: SourceVotes, cells: VoteCells, cell: Numbers, fit: Fit) -> StrengthDraws:
     present = np.bincount(votes.prompt) > 0
-    number = (np.cumsum(present) - 1)[votes.prompt].astype(np.int64)
+    number = narrowed(np.cumsum(present) - 1)[votes.prompt]
     width = min(3 * len(cells.first), fit.information.shape[1] ** 2)
     most = min(jackknife.MOST_CLUSTERS, 1 << max(_DENSE // width, 64).bit_length() - 1)
-    merged, groups = jackknife.merged(number, most)
-    group = merged.astype(np.int64)
+    group, groups = jackknife.merged(number, most)
     random = np.random.default_rng(SEED)
-    times = np.stack(
-        [
-            np.bincount(random.integers(0, groups, groups), minlength=groups)
-            for _ in range(RESAMPLES)
-        ]
-    ).astype(float)
+    times = np.empty((RESAMPLES, groups))
+    for row in times:
+        row[:] = np.bincount(random.integers(0, groups, groups), minlength=groups)
     if RESAMPLES * len(cells.first) > _REFIT:
         found = source_strengths.one_step(
             cells, cell, votes.outcome, votes.weight, group, times, fit, _LOOSE
         )
     else:
         each = 3 * len(cells.first)
-        row = group * each + cell * 3 + votes.outcome
-        table = _sums(row, votes.weight, groups * each)
+        place = _rows(group, each, _rows(cell, 3, votes.outcome))
+        table = _sums(place, votes.weight, groups * each)
         found = source_strengths.fit(
             cells,
             (times @ table.reshape(groups, each)).reshape(RESAMPLES, -1, 3),
@@ -242,7 +240,12 @@ def _normal(votes: SourceVotes, fit: Fit, prior: Prior) -> StrengthDraws:
 
 
 def _lead_draws(
-    votes: SourceVotes, term: Array, fit: Fit, part: Indices, sign: int, random: np.random.Generator
+    votes: SourceVotes,
+    term: Floats,
+    fit: Fit,
+    part: Indices,
+    sign: int,
+    random: np.random.Generator,
 ) -> Array:
     """Draw how much further a part is ahead (or behind: `sign` -1) than the fit has it."""
     strength = fit.strength[0]
@@ -284,7 +287,12 @@ def _trials_share(votes: SourceVotes) -> float:
     return min(1.0, votes.prompts / max(float(votes.weight.sum()), 1e-9))
 
 
-def _sums(row: Indices, weight: Array, rows: int) -> Array:
+def _rows(outer: Numbers, width: int, inner: Numbers) -> Indices:
+    """Return the number of each entry in a table of rows of this width."""
+    return outer.astype(np.int64) * width + inner
+
+
+def _sums(row: Indices, weight: Floats, rows: int) -> Array:
     """Return the sum of the weights of each row."""
     return np.bincount(row, weight, rows).astype(float)
 

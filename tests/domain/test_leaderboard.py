@@ -1,6 +1,7 @@
 """The leaderboard against independent libraries, closed forms and known truth."""
 
 import time
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -214,3 +215,23 @@ def test_intervals_cover_as_often_as_they_say(panel: str) -> None:
     for figure, (hit, total) in source_coverage.covered(panel, 200).items():
         highest = 1.0 if figure == "rank" else source_coverage.HIGHEST
         assert source_coverage.LOWEST <= hit / total <= highest, figure
+
+
+@pytest.mark.parametrize("length_controlled", [False, True])
+def test_a_further_vote_costs_little_memory(length_controlled: bool) -> None:
+    def peak(n: int) -> int:
+        rng = np.random.default_rng(0)
+        first = rng.integers(0, 5, n, dtype=np.int8)
+        length = rng.integers(50, 500, n, dtype=np.int16)
+        votes = SourceVotes(
+            *(first, (first + rng.integers(1, 5, n, dtype=np.int8)) % 5),
+            *(rng.integers(0, 3, n, dtype=np.int8), np.ones(n, dtype=np.float32)),
+            *(length, length[::-1].copy(), rng.integers(0, n // 10, n, dtype=np.int32)),
+        )
+        tracemalloc.start()
+        leaderboard.of_votes(votes, NAMES, length_controlled=length_controlled)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert (peak(300_000) - peak(100_000)) / 200_000 < 80

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.scan import scan
+from app.domain.krippendorff import Numbers, narrowed
 from app.models import Comparison, ComparisonCompletion, Completion, Purpose
 from app.services.quality.brief_cache import cached_briefly
 from app.services.quality.kept_figures import RECENT, SMALL
@@ -22,7 +23,7 @@ from app.services.quality.result_memory import ResultMemory, key_of
 
 PURPOSES = (Purpose.TRAIN, Purpose.EVALUATION)
 """The purposes of comparisons whose votes rank sources; see `leaderboard`."""
-CHUNK = 50_000
+CHUNK = 5_000
 NO_SOURCE = "unknown source"
 IMPORTED = 0  # the checkpoint of a response that no checkpoint wrote
 
@@ -37,9 +38,9 @@ class ComparisonSources:
     `source` numbers the `keys`, `length` is in characters.
     """
 
-    comparison: NDArray[np.int64]
-    source: NDArray[np.int64]
-    length: NDArray[np.int64]
+    comparison: Numbers
+    source: Numbers
+    length: Numbers
     keys: tuple[SourceKey, ...]
 
     @property
@@ -51,7 +52,7 @@ class ComparisonSources:
             for checkpoint_id, name in self.keys
         )
 
-    def places(self, comparison: NDArray[np.int64]) -> NDArray[np.int64]:
+    def places(self, comparison: Numbers) -> NDArray[np.int64]:
         """Return where the first response of each comparison is; -1 of those that are unknown."""
         if not len(self.comparison):
             return np.full(len(comparison), -1)
@@ -113,20 +114,16 @@ def _read_after(
         .where(Comparison.project_id == project_id, Comparison.purpose.in_(PURPOSES))
         .order_by(Comparison.id, ComparisonCompletion.position)
     )
-    columns: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
+    columns: list[list[Numbers]] = [[narrowed(np.zeros(0, dtype=np.int64))] for _ in range(3)]
     for chunk in scan(session, query, Comparison.id, size=CHUNK, after=after):
-        columns.append(
-            np.array(
-                [
-                    (row[0], numbers.setdefault((row[1], row[2]), len(numbers)), row[3])
-                    for row in chunk
-                ],
-                dtype=np.int64,
-            )
-        )
-    table = np.concatenate(columns)
+        rows = [
+            (row[0], numbers.setdefault((row[1], row[2]), len(numbers)), row[3]) for row in chunk
+        ]
+        for column, values in zip(columns, np.array(rows, dtype=np.int64).T, strict=True):
+            column.append(narrowed(values.copy()))
+    comparison, source, length = map(np.concatenate, columns)
     keys = tuple((checkpoint_id, name or NO_SOURCE) for checkpoint_id, name in numbers)
-    return ComparisonSources(table[:, 0], table[:, 1], table[:, 2], keys)
+    return ComparisonSources(comparison, source, length, keys)
 
 
 def _where(checkpoint_id: int) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import leaderboard
 from app.domain.judgment_kinds import ORDERING_KINDS, JudgmentKind
-from app.domain.krippendorff import Indices
+from app.domain.krippendorff import Indices, Numbers, narrowed, parts
 from app.domain.leaderboard import Leaderboard
 from app.domain.strength_draws import SourceVotes
 from app.models import AiJudgment, AiOutcome, Comparison, Prompt, Purpose
@@ -104,23 +104,20 @@ class _Votes:
     """Pairs that judgments imply, of any sources; `category` numbers `categories`."""
 
     votes: SourceVotes
-    category: Indices
+    category: Numbers
     categories: tuple[str, ...]
 
     @classmethod
     def empty(cls) -> "_Votes":
         """Return no votes."""
-        none = np.zeros(0, dtype=np.int64)
-        return cls(
-            SourceVotes(none, none, none, none.astype(float), *(none.astype(float),) * 2, none),
-            none,
-            (),
-        )
+        none = np.zeros(0, dtype=np.int8)
+        no_weight = np.zeros(0, dtype=np.float32)
+        return cls(SourceVotes(*(none,) * 3, no_weight, *(none,) * 3), none, ())
 
     @property
     def judgments(self) -> int:
         """The number of judgments; the weights of one judgment's pairs sum to 1."""
-        return round(float(self.votes.weight.sum()))
+        return round(float(self.votes.weight.sum(dtype=float)))
 
     def where(self, mask: NDArray[np.bool_]) -> "_Votes":
         """Return the pairs of a mask."""
@@ -128,11 +125,25 @@ class _Votes:
 
 
 @dataclass(frozen=True, slots=True)
+class _Heads:
+    """One entry per judgment; `size` is the number of completions that it ranks."""
+
+    comparison: Numbers
+    prompt: Numbers
+    category: Numbers
+    size: Numbers
+
+    def of(self, part: slice) -> "_Heads":
+        """Return some of the entries."""
+        return _Heads(*(getattr(self, field.name)[part] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
 class _Gathered:
     """Votes between different sources with their categories, the sources' names, and counts."""
 
     votes: SourceVotes
-    category: Indices
+    category: Numbers
     categories: tuple[str, ...]
     names: tuple[str, ...]
     counts: VoteCounts
@@ -217,7 +228,7 @@ def _gather(session: Session, project_id: int, asked: _Asked) -> _Gathered:
     }
     category = np.concatenate(
         [
-            np.array([names[name] for name in part.categories], dtype=np.int64)[part.category]
+            narrowed(np.array([names[name] for name in part.categories], dtype=int))[part.category]
             for part in (people, judges)
         ]
     )
@@ -262,19 +273,8 @@ def _left_out(judgments: JudgmentColumns) -> dict[Purpose, int]:
 def _of_people(judgments: JudgmentColumns, sources: ComparisonSources) -> _Votes:
     voted = judgments.where(judgments.is_preference)
     arrays = voted.arrays
-    size = arrays.size.astype(np.int64)
-    pairs = judgment_columns.pairs_of(arrays.size).astype(np.int64)
-    first, second = judgment_columns.pair_positions(size, pairs)
-    return _votes(
-        sources,
-        arrays.comparison.astype(np.int64),
-        arrays.prompt.astype(np.int64),
-        arrays.category.astype(np.int64),
-        voted.categories,
-        pairs,
-        (first, second),
-        voted.sign,
-    )
+    heads = _Heads(arrays.comparison, arrays.prompt, arrays.category, arrays.size)
+    return _votes(sources, heads, voted.categories, voted.sign)
 
 
 def _of_judges(
@@ -312,46 +312,47 @@ def _of_judges(
             heads.append((row.comparison_id, row.prompt_id, category, len(ranking.ranks)))
             signs.extend(ranking.signs)
     table = np.array(heads, dtype=np.int64).reshape(-1, 4)
-    size = table[:, 3]
-    pairs = size * (size - 1) // 2
-    return _votes(
-        sources,
-        table[:, 0],
-        table[:, 1],
-        table[:, 2],
-        tuple(names),
-        pairs,
-        judgment_columns.pair_positions(size, pairs),
-        np.array(signs, dtype=np.int8),
-    )
+    return _votes(sources, _Heads(*table.T), tuple(names), np.array(signs, dtype=np.int8))
 
 
 def _votes(
-    sources: ComparisonSources,
-    comparison: Indices,
-    prompt: Indices,
-    category: Indices,
-    categories: tuple[str, ...],
-    pairs: Indices,
-    positions: tuple[Indices, Indices],
-    sign: NDArray[np.int8],
+    sources: ComparisonSources, heads: _Heads, categories: tuple[str, ...], sign: NDArray[np.int8]
 ) -> _Votes:
     """Return the pairs of judgments as votes between sources, which may be the same."""
-    owner = np.repeat(np.arange(len(comparison)), pairs)
-    start = sources.places(comparison)[owner]
+    pairs = judgment_columns.pairs_of(heads.size)
+    pieces, category, start = [_Votes.empty().votes], [_Votes.empty().category], 0
+    for part in parts(len(pairs)):  # only what is narrow is there of all of them at once
+        of_part = pairs[part].astype(np.int64)
+        end = start + int(of_part.sum())
+        owner, votes = _votes_of_part(sources, heads.of(part), of_part, sign[start:end])
+        pieces.append(votes)
+        category.append(heads.category[part][owner])
+        start = end
+    return _Votes(_joined(*pieces), np.concatenate(category), categories)
+
+
+def _votes_of_part(
+    sources: ComparisonSources, heads: _Heads, pairs: Indices, sign: NDArray[np.int8]
+) -> tuple[Indices, SourceVotes]:
+    """Return the judgment of each vote, and the votes."""
+    owner = np.repeat(np.arange(len(pairs)), pairs)
+    start = sources.places(heads.comparison)[owner]
     known = start >= 0
     owner, start = owner[known], start[known]
-    first, second = (start + position[known] for position in positions)
+    first, second = (
+        start + position[known]
+        for position in judgment_columns.pair_positions(heads.size.astype(np.int64), pairs)
+    )
     votes = SourceVotes(
         first=sources.source[first],
         second=sources.source[second],
-        outcome=1 - sign[known].astype(np.int64),
-        weight=1.0 / pairs[owner],
-        first_length=sources.length[first].astype(float),
-        second_length=sources.length[second].astype(float),
-        prompt=prompt[owner],
+        outcome=np.int8(1) - sign[known],
+        weight=(1.0 / pairs[owner]).astype(np.float32),
+        first_length=sources.length[first],
+        second_length=sources.length[second],
+        prompt=heads.prompt[owner],
     )
-    return _Votes(votes, category[owner], categories)
+    return owner, votes
 
 
 def _prompts(session: Session, project_id: int, asked: _Asked) -> Indices | None:
@@ -363,8 +364,13 @@ def _prompts(session: Session, project_id: int, asked: _Asked) -> Indices | None
     return np.array(found.all(), dtype=np.int64)
 
 
-def _joined(first: SourceVotes, second: SourceVotes) -> SourceVotes:
-    names = [field.name for field in fields(SourceVotes)]
+def _joined(*pieces: SourceVotes) -> SourceVotes:
+    filled = [piece for piece in pieces if len(piece)] or list(pieces[:1])
+    if len(filled) == 1:
+        return filled[0]
     return SourceVotes(
-        *(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names)
+        *(
+            np.concatenate([getattr(piece, field.name) for piece in filled])
+            for field in fields(SourceVotes)
+        )
     )
