@@ -6,6 +6,7 @@ imports, and whether labelers notice any of it.
 """
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from app.bench.process_use import PeakMemory
 from app.bench.seed import ANSWER, SLUG
 from app.client import Client, RequestRefused
 from app.errors import AttuneError, Invalid
+from app.services.datasets.import_jobs import IMMEDIATE_MOST_BYTES
 
 LABELERS = 8
 PROJECT = f"/projects/{SLUG}"
@@ -94,23 +96,38 @@ class _Labeling:
         return _p95_ms(claims)
 
 
-def measure(work: DataWork, say: Say) -> dict[str, float]:
-    """Measure everything; return the figures by name."""
-    figures: dict[str, float] = {}
+def check_rows(count: int) -> None:
+    """Check that every file of so many rows is large enough to be imported by a job.
+
+    Raises:
+        Invalid: one is not; the message says how many rows are enough.
+    """
+    for name, rows in _FILES.items():
+        size = sum(len(line) for line in _lines(rows, "alone", count))
+        if size <= IMMEDIATE_MOST_BYTES:
+            enough = math.ceil(count * IMMEDIATE_MOST_BYTES / max(size, 1) / 1000 + 1) * 1000
+            raise Invalid(
+                f"--rows {count}: a file of {name} would have {size:,} bytes, and up to "
+                f"{IMMEDIATE_MOST_BYTES:,} are imported at once, which tells no rate; "
+                f"take at least {enough}"
+            )
+
+
+def measure(work: DataWork, say: Say) -> Iterator[dict[str, float]]:
+    """Measure everything; yield the figures by name, as soon as some are there."""
     labeling = _Labeling(work)
     with Client(work.url, work.project.lead_token) as client:
         say("Waiting until the figures have been computed once …")
-        figures["first_figures_s"] = _wait_for_figures(work)
+        yield {"first_figures_s": _wait_for_figures(work)}
         say("Timing pages …")
-        figures |= _pages(work)
+        yield _pages(work)
         say("Labeling, and waiting for the figures …")
-        figures |= _freshness(work, client, labeling)
+        yield _freshness(work, client, labeling)
         say("Exporting …")
-        figures |= _export(work, client, labeling)
+        yield _export(work, client, labeling)
         for name, rows in _FILES.items():
             say(f"Importing {name} …")
-            figures |= _import(work, client, labeling, name, rows)
-    return figures
+            yield _import(work, client, labeling, name, rows)
 
 
 def _wait_for_figures(work: DataWork) -> float:
@@ -183,7 +200,7 @@ def _import(
     def imported(part: str) -> _JobTime:
         file = work.folder / f"{name}-{part}.jsonl"
         with file.open("w", encoding="utf-8") as opened:
-            opened.writelines(json.dumps(row) + "\n" for row in rows(part, work.rows))
+            opened.writelines(_lines(rows, part, work.rows))
         result = client.import_file(PROJECT, file)
         file.unlink()
         if result["rejects"]:
@@ -205,6 +222,10 @@ def void(_result: object) -> None:
 
 
 Rows = Callable[[str, int], Iterator[Mapping[str, Any]]]
+
+
+def _lines(rows: Rows, part: str, count: int) -> Iterator[str]:
+    return (json.dumps(row) + "\n" for row in rows(part, count))
 
 
 def _prompts(part: str, count: int) -> Iterator[Mapping[str, Any]]:
@@ -241,7 +262,7 @@ class _JobTime:
 
 def _job_time(client: Client, job_id: int | None) -> _JobTime:
     if job_id is None:
-        raise Invalid("the file was imported at once; measure with more --rows")
+        raise Invalid("the file was imported at once, without a job")
     job = client.get(f"{PROJECT}/jobs/{job_id}")
     whole = _moment(job["ended_at"]) - _moment(job["started_at"])
     return _JobTime(whole.total_seconds(), job["result"]["seconds"])

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Annotated
@@ -91,6 +91,7 @@ def data(
     seconds: Annotated[float, typer.Option(help="Seconds of labeling per measurement.")] = 20.0,
 ) -> None:
     """Measure pages, figures, exports and imports of a project with very many judgments."""
+    data_bench.check_rows(rows)
     figures: dict[str, float | str] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "commit": bench_setup.code_revision(),
@@ -102,17 +103,17 @@ def data(
             if database_url == "sqlite"
             else bench_setup.postgres_database(database_url)
         ) as url:
-            measured = _measure_data(url, size, rows, seconds)
-        figures |= {f"n{size}.{name}": value for name, value in measured.items()}
-        table = Table("figure", f"{size:,} judgments")
-        for name, value in measured.items():
-            table.add_row(name, f"{value:,}")
+            table = Table("figure", f"{size:,} judgments")
+            for measured in _measure_data(url, size, rows, seconds):
+                figures |= {f"n{size}.{name}": value for name, value in measured.items()}
+                for name, value in measured.items():
+                    table.add_row(name, f"{value:,}")
+                if json_to is not None:  # kept even if a later measurement fails
+                    json_to.write_text(json.dumps(figures, indent=1) + "\n")
         err.print(table)
-        if json_to is not None:
-            json_to.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def _measure_data(url: str, size: int, rows: int, seconds: float) -> dict[str, float]:
+def _measure_data(url: str, size: int, rows: int, seconds: float) -> Iterator[dict[str, float]]:
     say(f"Creating {size:,} judgments …")
     database = Database(url)
     schema.upgrade(database.engine)
@@ -122,7 +123,7 @@ def _measure_data(url: str, size: int, rows: int, seconds: float) -> dict[str, f
         work = DataWork(
             server.address, server.pid, worker_pid, project, server.folder, seconds, rows
         )
-        return data_bench.measure(work, say)
+        yield from data_bench.measure(work, say)
 
 
 def _measure(
