@@ -179,7 +179,8 @@ def _whole(paths: list[str]) -> list[str]:
 
 
 @contextmanager
-def _window(browser: Browser, world: World, look: Look) -> Iterator[Page]:
+def window(browser: Browser, world: World, look: Look) -> Iterator[Page]:
+    """Open a window for somebody of a world."""
     context = browser.new_context(
         viewport={"width": look.width, "height": 900},
         color_scheme=look.scheme,
@@ -193,7 +194,7 @@ def _window(browser: Browser, world: World, look: Look) -> Iterator[Page]:
     context.close()
 
 
-def _open(page: Page, world: World, path: str) -> bool:
+def open_page(page: Page, world: World, path: str) -> bool:
     """Open a page; return whether it is one, and not a file or an error of the server."""
     answer = page.goto(world.url + path)
     if answer is None or "html" not in answer.headers.get("content-type", ""):
@@ -208,9 +209,9 @@ def photograph(browser: Browser, world: World, folder: Path, only: str) -> None:
     """Write the pictures of a world's pages."""
     for look in PICTURES:
         (folder / world.name / look.name).mkdir(parents=True, exist_ok=True)
-        with _window(browser, world, look) as page:
-            for path in _chosen(world, only):
-                if _open(page, world, path):
+        with window(browser, world, look) as page:
+            for path in chosen(world, only):
+                if open_page(page, world, path):
                     name = f"{world.name}/{look.name}/{_file_name(path)}.png"
                     page.screenshot(path=folder / name, full_page=True)
 
@@ -225,9 +226,9 @@ def check(browser: Browser, world: World, only: str, looks: list[Look] = CHECKS)
 
     A page is opened once and then looked at in each look, as if its reader turned the screen.
     """
-    with _window(browser, world, looks[0]) as page:
-        for path in _chosen(world, only):
-            if not _open(page, world, path):
+    with window(browser, world, looks[0]) as page:
+        for path in chosen(world, only):
+            if not open_page(page, world, path):
                 continue
             page.evaluate(AXE.read_text())
             for look in looks:
@@ -242,7 +243,8 @@ def check(browser: Browser, world: World, only: str, looks: list[Look] = CHECKS)
                 yield from (f"{world.name} {look.name} {path}: {one}" for one in found)
 
 
-def _chosen(world: World, only: str) -> list[str]:
+def chosen(world: World, only: str) -> list[str]:
+    """Return the pages of a world whose name and path match a regular expression."""
     return [path for path in world.paths if re.search(only, f"{world.name}{path}")]
 
 
