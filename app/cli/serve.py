@@ -61,7 +61,13 @@ def serve(
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     if fd is not None:
-        run_server(settings, socket.socket(fileno=fd), threads=threads, refreshes=False)
+        run_server(
+            settings,
+            socket.socket(fileno=fd),
+            threads=threads,
+            refreshes=False,
+            says_address=False,
+        )
         return
     if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
         raise Invalid(f"SQLite allows only one web process, not {workers}")
@@ -140,10 +146,12 @@ def run_server(
     *,
     threads: int = THREADS,
     refreshes: bool = True,
+    says_address: bool = True,
 ) -> None:
     """Serve on a bound socket until a signal to stop; `refreshes` the figures of large projects."""
     database = ready_database(settings, pool_size=threads, idle_s=WEB_IDLE_S)
-    say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
+    if says_address:
+        _say_address(settings, listener)
     config = uvicorn.Config(
         create_app(settings, database, threads=threads),
         http=BoundedProtocol,
@@ -171,6 +179,7 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
         for number in range(1, workers + 1)
     ]
     keepers = [threading.Thread(target=child.keep_alive, daemon=True) for child in children]
+    _say_address(settings, listener)
     try:
         with refreshing(database):
             for keeper in keepers:
@@ -182,6 +191,10 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
     finally:
         for child in children:
             child.stop()
+
+
+def _say_address(settings: Settings, listener: socket.socket) -> None:
+    say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
 
 
 def _listener(settings: Settings, host: str | None, port: int | None) -> socket.socket:
