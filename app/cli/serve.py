@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import logs
 from app.cli import processes
 from app.cli.console import say
-from app.db import Database, schema
+from app.db import Database, connection_errors, schema
 from app.errors import Invalid
 from app.main import THREADS, create_app
 from app.services.quality import figure_refresher, kept_figures
@@ -44,7 +44,8 @@ def migrate(
     """Migrate the database to a revision."""
     database = Database(load().database)
     step = schema.downgrade if down else schema.upgrade
-    step(database.engine, revision)
+    with connection_errors.in_a_sentence():
+        step(database.engine, revision)
     say(f"The database is at revision {schema.revision(database.engine) or 'none'}.")
 
 
@@ -230,13 +231,19 @@ def address_of(listener: socket.socket) -> str:
 def ready_database(
     settings: Settings, *, pool_size: int = THREADS, idle_s: int | None = None
 ) -> Database:
-    """Open the database; migrate an embedded one, and check that another is up to date."""
+    """Open the database; migrate an embedded one, and check that another is up to date.
+
+    Raises:
+        Invalid: another one is not up to date.
+        Unavailable: no connection can be made.
+    """
     database = Database(settings.database, pool_size=pool_size, idle_s=idle_s)
-    if settings.is_embedded:
-        schema.upgrade(database.engine)
-    elif not schema.is_current(database.engine):
-        at, head = schema.revision(database.engine), schema.head()
-        raise Invalid(f"the database {schema.behind(at, head)}: run attune migrate")
+    with connection_errors.in_a_sentence():
+        if settings.is_embedded:
+            schema.upgrade(database.engine)
+        elif not schema.is_current(database.engine):
+            at, head = schema.revision(database.engine), schema.head()
+            raise Invalid(f"the database {schema.behind(at, head)}: run attune migrate")
     return database
 
 
