@@ -97,7 +97,7 @@ def test_an_unknown_account_is_named() -> None:
 
 def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTUNE_DATABSE_URL", "sqlite://")
-    with pytest.raises(Invalid, match="ATTUNE_DATABSE_URL"):
+    with pytest.raises(Invalid, match=r"ATTUNE_DATABSE_URL; did you mean ATTUNE_DATABASE_URL"):
         load()
 
 
