@@ -20,6 +20,7 @@ from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import FROM_FILES, load
 from tests.services.sample_votes import make_comparison, vote
+from worker import main as worker_main
 
 runner = CliRunner()
 
@@ -234,6 +235,7 @@ def test_a_worker_refuses_a_database_without_tables(
     """It would log a failed search for jobs every few seconds."""
     monkeypatch.setenv("ATTUNE_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     monkeypatch.setenv("ATTUNE_SECRET_KEY", "x" * 32)
+    monkeypatch.setattr(worker_main, "build", lambda *_: pytest.fail("it starts"))
     result = runner.invoke(app, ["worker", "--queues", "cpu"])
     assert isinstance(result.exception, Invalid)
     assert "no tables yet: run attune migrate" in str(result.exception)
