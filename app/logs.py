@@ -44,6 +44,12 @@ def configure(level: str = "info", style: Literal["auto", "json", "text"] = "aut
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    logging.getLogger("alembic.runtime.migration").addFilter(_is_migrating)
+
+
+def _is_migrating(record: logging.LogRecord) -> bool:
+    """Whether a line is about a migration that runs; each look at the revision writes two more."""
+    return not record.getMessage().startswith(("Context impl ", "Will assume "))
 
 
 def _keep(

@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
@@ -262,6 +263,12 @@ class Settings(BaseSettings):
         return self
 
 
+def _where_to_look(name: str, known: set[str]) -> str:
+    """Return the known names that are like this one, or else where all of them are listed."""
+    alike = get_close_matches(name.upper(), sorted(known), n=3, cutoff=0.8)
+    return f"did you mean {' or '.join(alike)}?" if alike else "docs/settings.md lists all settings"
+
+
 def load(*, prepares: bool = True, **overrides: Any) -> Settings:
     """Read the settings from the environment; `prepares` the data directory.
 
@@ -275,7 +282,7 @@ def load(*, prepares: bool = True, **overrides: Any) -> Settings:
         if name.upper().startswith(PREFIX) and name.upper() not in known | OF_THE_CLIENT
     )
     if unknown:
-        raise Invalid(f"unknown setting {unknown[0]}; known settings: {', '.join(sorted(known))}")
+        raise Invalid(f"unknown setting {unknown[0]}; {_where_to_look(unknown[0], known)}")
     try:
         settings = Settings(**overrides)
     except ValidationError as error:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
 
 from app import logs
 
@@ -32,3 +34,17 @@ def test_a_crash_is_logged_without_the_values_of_variables(
     assert "RuntimeError: not foreseen" in said
     assert "test_logs.py" in said
     assert secret not in said
+
+
+def test_a_look_at_the_revision_of_the_database_is_not_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Readiness looks at it for every request; a migration that runs is worth a line."""
+    logs.configure("info", "json")
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        MigrationContext.configure(connection)
+    logging.getLogger("alembic.runtime.migration").info("Running upgrade %s -> %s", "a", "b")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "Running upgrade a -> b" in said[0]

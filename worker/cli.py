@@ -4,10 +4,14 @@ import signal
 from typing import Annotated
 
 import typer
+from sqlalchemy import inspect
+from sqlalchemy.exc import OperationalError
 
 from app import logs, settings
 from app import queue as broker
+from app.db import Database
 from app.errors import Invalid
+from app.models import Job
 from worker import main
 from worker.assistant import Assistant
 
@@ -41,6 +45,7 @@ def worker(
     if assist:
         _assist(main.assistant(loaded, device))
         return
+    _check_tables(loaded)
     broker.configure(loaded.broker_url)
     supervisor = main.build(loaded, names, device)
     if loaded.broker_url is not None and not poll:
@@ -50,6 +55,23 @@ def worker(
         signal.signal(number, lambda _signal, _frame: supervisor.stop())
     with main.sweeping(supervisor):
         supervisor.poll()
+
+
+def _check_tables(loaded: settings.Settings) -> None:
+    """Refuse a database without tables; one that does not respond yet is waited for later.
+
+    Raises:
+        Invalid: there are no tables.
+    """
+    database = Database(loaded.database, pool_size=1)
+    try:
+        is_ready = inspect(database.engine).has_table(Job.__tablename__)
+    except OperationalError:
+        return
+    finally:
+        database.dispose()
+    if not is_ready:
+        raise Invalid("the database has no tables yet: run attune migrate")
 
 
 def _assist(assistant: Assistant) -> None:

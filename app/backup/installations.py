@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.backup.backup_manifest import Kind
 from app.db import Database, schema
 from app.db.base import Base
+from app.db.connection_errors import in_words
 from app.errors import Invalid, Unavailable
 
 VERSIONS = "alembic_version"
@@ -58,7 +59,7 @@ class Installation:
         try:
             yield found
         except SQLAlchemyError as error:
-            raise Unavailable(f"the database does not respond: {_line(error)}") from error
+            raise Unavailable(f"the database does not respond: {in_words(error)}") from error
         finally:
             found.dispose()
 
@@ -107,7 +108,3 @@ def is_empty(connection: Connection) -> bool:
 def _count(connection: Connection, table: str) -> int:
     quoted = connection.dialect.identifier_preparer.quote(table)
     return int(connection.scalar(text(f"SELECT count(*) FROM {quoted}")) or 0)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]

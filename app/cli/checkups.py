@@ -16,7 +16,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import queue
-from app.db import Database, schema
+from app.db import Database, connection_errors, schema
 from app.domain.judges import servers
 from app.domain.single_sign_on import SingleSignOn
 from app.errors import AttuneError
@@ -145,7 +145,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield from _second_factors(database, settings)
         yield from _backup(database, settings)
     except SQLAlchemyError as error:
-        yield Finding("database", "fail", f"not responding: {_line(error)}")
+        yield Finding("database", "fail", f"not responding: {connection_errors.in_words(error)}")
     finally:
         database.dispose()
 

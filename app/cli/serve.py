@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import logs
 from app.cli import processes
 from app.cli.console import say
-from app.db import Database, schema
+from app.db import Database, connection_errors, schema
 from app.errors import Invalid
 from app.main import THREADS, create_app
 from app.services.quality import figure_refresher, kept_figures
@@ -44,7 +44,8 @@ def migrate(
     """Migrate the database to a revision."""
     database = Database(load().database)
     step = schema.downgrade if down else schema.upgrade
-    step(database.engine, revision)
+    with connection_errors.in_a_sentence():
+        step(database.engine, revision)
     say(f"The database is at revision {schema.revision(database.engine) or 'none'}.")
 
 
@@ -61,7 +62,13 @@ def serve(
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     if fd is not None:
-        run_server(settings, socket.socket(fileno=fd), threads=threads, refreshes=False)
+        run_server(
+            settings,
+            socket.socket(fileno=fd),
+            threads=threads,
+            refreshes=False,
+            says_address=False,
+        )
         return
     if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
         raise Invalid(f"SQLite allows only one web process, not {workers}")
@@ -140,10 +147,12 @@ def run_server(
     *,
     threads: int = THREADS,
     refreshes: bool = True,
+    says_address: bool = True,
 ) -> None:
     """Serve on a bound socket until a signal to stop; `refreshes` the figures of large projects."""
     database = ready_database(settings, pool_size=threads, idle_s=WEB_IDLE_S)
-    say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
+    if says_address:
+        _say_address(settings, listener)
     config = uvicorn.Config(
         create_app(settings, database, threads=threads),
         http=BoundedProtocol,
@@ -171,6 +180,7 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
         for number in range(1, workers + 1)
     ]
     keepers = [threading.Thread(target=child.keep_alive, daemon=True) for child in children]
+    _say_address(settings, listener)
     try:
         with refreshing(database):
             for keeper in keepers:
@@ -182,6 +192,10 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
     finally:
         for child in children:
             child.stop()
+
+
+def _say_address(settings: Settings, listener: socket.socket) -> None:
+    say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
 
 
 def _listener(settings: Settings, host: str | None, port: int | None) -> socket.socket:
@@ -217,13 +231,19 @@ def address_of(listener: socket.socket) -> str:
 def ready_database(
     settings: Settings, *, pool_size: int = THREADS, idle_s: int | None = None
 ) -> Database:
-    """Open the database; migrate an embedded one, and check that another is up to date."""
+    """Open the database; migrate an embedded one, and check that another is up to date.
+
+    Raises:
+        Invalid: another one is not up to date.
+        Unavailable: no connection can be made.
+    """
     database = Database(settings.database, pool_size=pool_size, idle_s=idle_s)
-    if settings.is_embedded:
-        schema.upgrade(database.engine)
-    elif not schema.is_current(database.engine):
-        at, head = schema.revision(database.engine), schema.head()
-        raise Invalid(f"the database {schema.behind(at, head)}: run attune migrate")
+    with connection_errors.in_a_sentence():
+        if settings.is_embedded:
+            schema.upgrade(database.engine)
+        elif not schema.is_current(database.engine):
+            at, head = schema.revision(database.engine), schema.head()
+            raise Invalid(f"the database {schema.behind(at, head)}: run attune migrate")
     return database
 
 

@@ -25,6 +25,7 @@ def best(formats: Sequence[Format], rows: Sequence[Row], *, is_table: bool = Fal
     if is_table:
         raise Invalid(
             f"the header needs a column `prompt` or a mapping; it has {', '.join(columns)}{near}"
+            "; for prompts without a header, one per line, choose the format 'lines'"
         )
     raise Invalid(
         f"no known format has these fields: {', '.join(columns)}; "

@@ -20,6 +20,7 @@ from app.formats import (
     open_assistant,
     open_assistant_rows,
     openai_preference,
+    plain_lines,
     prompts,
     real_toxicity,
     response_pair,
@@ -83,6 +84,7 @@ TABLE_FORMATS = (
     *(known for known in FORMATS if known not in (vertex.PROMPTS, prompts.FORMAT)),
     csv_prompts.FORMAT,
 )
+ALL_FORMATS = (*FORMATS, csv_prompts.FORMAT, plain_lines.FORMAT)
 ARCHIVE = "zip"
 FIELDS = frozenset(
     path.partition(".")[0] for known in (*FORMATS, csv_prompts.FORMAT) for path in known.fields
@@ -92,13 +94,13 @@ FIELDS = frozenset(
 
 def names() -> dict[str, str]:
     """Return the name of every format with a description of its contents."""
-    known = {known.name: known.title for known in (*FORMATS, csv_prompts.FORMAT)}
+    known = {known.name: known.title for known in ALL_FORMATS}
     return {**known, ARCHIVE: "a zip archive, each file by its own format"}
 
 
 def named(name: str) -> Format:
     """Return the format of this name. Raises Invalid if there is none."""
-    for known in (*FORMATS, csv_prompts.FORMAT):
+    for known in ALL_FORMATS:
         if known.name == name:
             return known
     if name == ARCHIVE:

@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from app.errors import Invalid
-from app.formats import column_mapping, csv_prompts, detection, fields, tables, unused_signals
+from app.formats import (
+    column_mapping,
+    csv_prompts,
+    detection,
+    fields,
+    plain_lines,
+    tables,
+    unused_signals,
+)
 from app.formats.column_mapping import ColumnMapping, ColumnsByField
 from app.formats.format import Format, RowReader
 from app.formats.known_formats import ARCHIVE, FIELDS, FORMATS, TABLE_FORMATS, named
@@ -75,9 +83,15 @@ def opened(
     first = [item.data for item in head if isinstance(item, RawRow)]
     if name is not None and not any(data.strip() for data in first):
         return Rows(chain(head, stream), named(name), column_mapping.NOTHING, limits)
-    is_table = name == csv_prompts.NAME or tables.is_table(first, _columns_known(mapping))
-    columns: Sequence[str] = ()
+    known = _columns_known(mapping)
     whole = chain(head, stream)
+    is_plain = name is None and not mapping and plain_lines.recognizes(first, known)
+    if is_plain or name == plain_lines.NAME:
+        column_mapping.checked(mapping, FIELDS, plain_lines.FORMAT.fields)
+        lines = plain_lines.rows(whole, limits)
+        return Rows(lines, plain_lines.FORMAT, column_mapping.NOTHING, limits)
+    is_table = name == csv_prompts.NAME or tables.is_table(first, known)
+    columns: Sequence[str] = ()
     if is_table:
         table = tables.read(whole, limits, FIELDS)
         head = list(islice(table.rows, HEAD))

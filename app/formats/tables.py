@@ -56,10 +56,13 @@ def is_table(first_lines: Sequence[bytes], known: Collection[str]) -> bool:
         return False
     if any(character < " " and character not in "\t\r" for character in first):
         return False
-    header = _header(first, _delimiter(first, known))
-    return bool(set(header) & {name.lower() for name in known}) or not any(
-        line.startswith(b"{") for line in lines
-    )
+    return names_column(first, known) or not any(line.startswith(b"{") for line in lines)
+
+
+def names_column(line: str, known: Collection[str]) -> bool:
+    """Whether a line, read as a header, names a known column."""
+    header = split_cells(line, _delimiter(line, known))
+    return bool(set(header) & {name.lower() for name in known})
 
 
 def read(stream: Iterable[RawRow | Rejected], limits: Limits, known: Collection[str]) -> Table:
@@ -83,6 +86,14 @@ def read(stream: Iterable[RawRow | Rejected], limits: Limits, known: Collection[
     except csv.Error as error:
         raise Invalid(f"the header is not CSV: {error}") from error
     return Table(names, _rows(source, delimiter, names, limits))
+
+
+def split_cells(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a line in small letters; none if it is not CSV."""
+    try:
+        return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
 
 
 def written(cells: Sequence[str]) -> bytes:
@@ -179,17 +190,10 @@ def _delimiter(first: str, known: Collection[str]) -> str:
     names = {name.lower() for name in known}
 
     def columns(delimiter: str) -> tuple[int, int]:
-        header = _header(first, delimiter)
+        header = split_cells(first, delimiter)
         return len(names & set(header)), len(header)
 
     return max(_DELIMITERS, key=columns)
-
-
-def _header(first: str, delimiter: str) -> list[str]:
-    try:
-        return [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    except csv.Error:
-        return []
 
 
 def _named(cells: Sequence[str], known: Collection[str]) -> tuple[str, ...]:

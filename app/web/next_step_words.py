@@ -3,6 +3,7 @@
 from app.domain import recommendations
 from app.domain.gate_policies import Gate
 from app.domain.next_action import NextAction
+from app.domain.plan import STARTER
 from app.domain.states import RoundState
 from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
@@ -40,6 +41,8 @@ def words(project: Project, step: NextStep) -> NextStepWords:
     has_no_round = not project.trains and step.round is None
     if has_no_round and step.action is not NextAction.RESUME_LABELING:
         return result_steps.words(project, step)
+    if step.action is NextAction.IMPORT_PROMPTS and project.base_model == STARTER:
+        return _import_for_starter(project.slug)
     phrase = {
         NextAction.RESUME_LABELING: _resume_labeling,
         NextAction.IMPORT_PROMPTS: _import_prompts,
@@ -69,6 +72,16 @@ def _import_prompts(slug: str, _step: NextStep) -> NextStepWords:
         "The model responds to prompts, and people judge the responses. A file with one prompt "
         "per line is enough; it can also hold demonstrations.",
         (import_button(slug),),
+    )
+
+
+def _import_for_starter(slug: str) -> NextStepWords:
+    return NextStepWords(
+        "Import prompts and demonstrations",
+        "The starter model is trained from scratch on demonstrations, which are prompts with a "
+        "good response. Then it responds to prompts, and people judge the responses. A trained "
+        "base model needs prompts alone.",
+        (import_button(slug), _base_model_button(slug, is_main=False)),
     )
 
 
@@ -104,9 +117,9 @@ def _remedies(slug: str, remedy: str) -> tuple[Button, ...]:
     return plan, Button("Settings", settings)
 
 
-def _base_model_button(slug: str) -> Button:
+def _base_model_button(slug: str, *, is_main: bool = True) -> Button:
     url = addresses.path("settings.show", slug=slug)
-    return Button("Choose a base model", f"{url}#base_model", is_main=True)
+    return Button("Choose a base model", f"{url}#base_model", is_main=is_main)
 
 
 def _sentence(problem: str) -> str:

@@ -13,13 +13,14 @@ from app.cli import console, main
 from app.cli.main import app
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, NotFound, Unavailable
 from app.models import AuditEvent, LinkedIdentity, Prompt, SecondFactor, Split
 from app.services.datasets import import_tally
 from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import FROM_FILES, load
 from tests.services.sample_votes import make_comparison, vote
+from worker import main as worker_main
 
 runner = CliRunner()
 
@@ -97,7 +98,7 @@ def test_an_unknown_account_is_named() -> None:
 
 def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTUNE_DATABSE_URL", "sqlite://")
-    with pytest.raises(Invalid, match="ATTUNE_DATABSE_URL"):
+    with pytest.raises(Invalid, match=r"ATTUNE_DATABSE_URL; did you mean ATTUNE_DATABASE_URL"):
         load()
 
 
@@ -226,6 +227,29 @@ def test_a_domain_error_is_one_sentence_and_status_1(
         main.main()
     assert ended.value.code == 1
     assert "the thing must be so" in capsys.readouterr().err
+
+
+def test_a_worker_refuses_a_database_without_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would log a failed search for jobs every few seconds."""
+    monkeypatch.setenv("ATTUNE_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    monkeypatch.setenv("ATTUNE_SECRET_KEY", "x" * 32)
+    monkeypatch.setattr(worker_main, "build", lambda *_: pytest.fail("it starts"))
+    result = runner.invoke(app, ["worker", "--queues", "cpu"])
+    assert isinstance(result.exception, Invalid)
+    assert "no tables yet: run attune migrate" in str(result.exception)
+
+
+def test_migrate_says_in_a_sentence_that_the_database_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ATTUNE_DATABASE_URL", "postgresql://attune@127.0.0.1:1/attune")
+    monkeypatch.setenv("ATTUNE_SECRET_KEY", "x" * 32)
+    for command in (["migrate"], ["user", "list"]):
+        result = runner.invoke(app, command)
+        assert isinstance(result.exception, Unavailable), result.exception
+        assert "start PostgreSQL" in str(result.exception)
 
 
 def test_a_file_is_previewed_and_imported_with_its_columns_mapped(tmp_path: Path) -> None:

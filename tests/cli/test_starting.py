@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli import serve
 from app.cli.processes import Child
 from app.cli.serve import listen, ready_database
 from app.db import Database, schema
@@ -30,6 +32,25 @@ from app.parent_process import end_with
 end_with(int(sys.argv[1]))
 time.sleep(60)
 """
+
+
+def test_only_the_first_of_several_web_processes_says_the_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[dict[str, object]] = []
+
+    def run_server(_settings: Settings, bound: socket.socket, **options: object) -> None:
+        bound.close()
+        started.append(options)
+
+    monkeypatch.setenv("ATTUNE_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(serve, "run_server", run_server)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with listen("127.0.0.1", 0) as listener:
+        serve.serve(fd=os.dup(listener.fileno()), threads=1)
+        assert started.pop()["says_address"] is False
+    serve.serve(port=0)
+    assert started.pop().get("says_address", True) is True
 
 
 def test_a_child_of_a_killed_process_gives_the_port_back() -> None:

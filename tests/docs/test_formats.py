@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from app.formats import fields
-from app.formats.csv_prompts import FORMAT as CSV
 from app.formats.format import Format
-from app.formats.known_formats import FORMATS
+from app.formats.known_formats import ALL_FORMATS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
 ROWS: dict[str, str] = dict(re.findall(r"^\| `([\w-]+)` \|(.*)$", DOCUMENT, re.MULTILINE))
 
 
-@pytest.mark.parametrize("known", [*FORMATS, CSV], ids=lambda known: known.name)
+@pytest.mark.parametrize("known", ALL_FORMATS, ids=lambda known: known.name)
 def test_every_field_of_a_format_is_documented(known: Format) -> None:
     # The ways to state a margin are described once, above the tables.
     scores = set(fields.MARGINS) - {"margin"}
@@ -25,4 +24,4 @@ def test_every_field_of_a_format_is_documented(known: Format) -> None:
 
 
 def test_no_format_is_documented_that_does_not_exist() -> None:
-    assert set(ROWS) == {known.name for known in (*FORMATS, CSV)}
+    assert set(ROWS) == {known.name for known in ALL_FORMATS}

@@ -105,6 +105,15 @@ def test_a_reward_model_must_beat_chance_and_length(figures: RewardFigures, says
     assert says in verdict.reason
 
 
+def test_more_judgments_says_how_many_prompts_are_added() -> None:
+    """And not how many there are then, which reads as if all of them were to be judged anew."""
+    failed = replace(REWARD, accuracy=0.5, low=0.4, high=0.6)
+    remedy = failed.verdict(RoundPlan(prompts=14, heldout_prompts=6)).remedies[0]
+    assert remedy.label == "Collect judgments on 14 more prompts"
+    assert "44 more from the validation split" in remedy.effect
+    assert remedy.changes == {"prompts": 28, "heldout_prompts": 50}
+
+
 @pytest.mark.parametrize(
     ("trained_with", "key", "changes"),
     [

@@ -89,7 +89,7 @@ def test_file_without_a_readable_line_says_why() -> None:
 
 
 def test_names_are_unique_and_said_in_words() -> None:
-    assert len(formats.names()) == len(FORMATS) + len(("csv", "zip"))
+    assert len(formats.names()) == len(FORMATS) + len(("csv", "lines", "zip"))
     assert all(formats.names().values())
 
 

@@ -166,7 +166,7 @@ def test_cells_come_in_as_they_were_written(
             "the header needs the columns `chosen`, `rejected` or a mapping; it has prompt",
         ),
         ("prompt,topic,topic", None, "the header names the column 'topic' twice"),
-        ("just a sentence", None, "the header needs a column `prompt` or a mapping"),
+        ("sentence", None, "the header needs a column `prompt` or a mapping"),
     ],
 )
 def test_header_that_lacks_a_column_is_told_which(header: str, name: str | None, why: str) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.domain.goals import Goal
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import JobState
-from app.models import Job, User
+from app.models import Job, Project, User
 from app.services.datasets import import_jobs
 from app.services.people import accounts
 from app.services.project import criteria, projects
@@ -385,3 +386,26 @@ def test_the_api_takes_the_choice_and_values(lead: TestClient, choice: bool | No
     params = {"map": "value=A besser=a"}
     judged = lead.post(f"{API}/imports", params=params, content=table).json()
     assert judged["counts"]["judgments_new"] == 1
+
+
+def test_a_text_with_one_prompt_per_line_is_imported(lead: TestClient) -> None:
+    file = {"file": ("prompts.txt", b"Hello, is it open?\nMay I renew?\n")}
+    answer = lead.post("/p/desk/prompts", files=file)
+    assert answer.status_code == 303, answer.text
+    result = html(lead, answer.headers["location"])
+    assert "plain text, one prompt per line" in result
+    page = html(lead, "/p/desk/prompts")
+    assert "Hello, is it open?" in page
+    assert "May I renew?" in page
+
+
+@pytest.mark.parametrize(("base_model", "says"), [("starter", True), ("org/model", False)])
+def test_the_prompts_page_of_a_starter_asks_for_demonstrations(
+    lead: TestClient, database: Database, base_model: str, says: bool
+) -> None:
+    with database.transaction() as session:
+        project = session.scalars(select(Project)).one()
+        project.goal, project.base_model = Goal.TRAIN, base_model
+    page = " ".join(html(lead, "/p/desk/prompts").split())
+    assert ("trained from scratch on demonstrations" in page) == says
+    assert ("one prompt per line is enough" in page) != says

@@ -103,6 +103,19 @@ def test_every_action_has_words_and_one_main_button(action: NextAction) -> None:
     assert [button.is_main for button in words.buttons].count(True) == 1
 
 
+@pytest.mark.parametrize(
+    ("base_model", "needs_demonstrations"), [("starter", True), ("org/model", False)]
+)
+def test_a_starter_asks_for_demonstrations_from_the_beginning(
+    base_model: str, needs_demonstrations: bool
+) -> None:
+    project = Project(goal=Goal.TRAIN, slug="desk", name="Desk", base_model=base_model)
+    words = next_step_words.words(project, NextStep(NextAction.IMPORT_PROMPTS))
+    assert ("trained from scratch on demonstrations" in words.sentence) == needs_demonstrations
+    assert ("one prompt per line is enough" in words.sentence) != needs_demonstrations
+    assert [button.is_main for button in words.buttons].count(True) == 1
+
+
 @pytest.mark.parametrize("goal", [Goal.COLLECT, Goal.COMPARE])
 @pytest.mark.parametrize("action", sorted(TO_RESULTS | {NextAction.IMPORT_PROMPTS}))
 def test_every_action_without_training_has_words_and_one_main_button(

@@ -172,10 +172,10 @@ class RewardFigures:
         heldout = min(2 * max(plan.heldout_prompts, 25), 1_000_000)
         yield PlanRemedy(
             "more_judgments",
-            f"Collect judgments on {more:,} prompts",
-            f"Up to {more - plan.prompts:,} more prompts to label and "
-            f"{heldout - plan.heldout_prompts:,} more held out; then the reward model is trained "
-            "again.",
+            f"Collect judgments on {several(more - plan.prompts, 'more prompt')}",
+            f"Up to {more - plan.prompts:,} more from the train split and "
+            f"{heldout - plan.heldout_prompts:,} more from the validation split; then the reward "
+            "model is trained again.",
             {"prompts": more, "heldout_prompts": heldout},
             RoundState.GENERATING,
         )
