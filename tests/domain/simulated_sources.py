@@ -48,8 +48,8 @@ def simulate(panel: SourcePanel, seed: int) -> SourceVotes:
         second,
         _outcomes(rng, d, panel.tie),
         np.ones(len(d)),
-        lengths[prompt, first],
-        lengths[prompt, second],
+        lengths[prompt, first].astype(np.int64),
+        lengths[prompt, second].astype(np.int64),
         prompt,
     )
 

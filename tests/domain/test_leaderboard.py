@@ -32,7 +32,7 @@ def votes(rows: Sequence[tuple[int, int, int, int]], times: int = 1) -> SourceVo
     """Make votes from (first, second, outcome, prompt), each as often on prompts of its own."""
     table = np.array([(a, b, o, p + 100 * n) for n in range(times) for a, b, o, p in rows])
     first, second, outcome, prompt = table.T
-    flat = np.full(len(table), 500.0)
+    flat = np.full(len(table), 500)
     return SourceVotes(first, second, outcome, np.ones(len(table)), flat, flat, prompt)
 
 
