@@ -14,7 +14,7 @@ from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.domain import climb
+from app.domain import climb, signs
 from app.web import (
     addresses,
     audit_words,
@@ -133,6 +133,7 @@ def _environment() -> Environment:
         raw=visible_raw,
         number=_number,
         percent=_percent,
+        signed=signs.signed,
         kl_nats=climb.kl_nats,
         moment=lambda value: _time_element(environment, value),
         moment_text=_moment,
@@ -151,7 +152,7 @@ def _environment() -> Environment:
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "–" if value is None else signs.with_minus(f"{value:,.{digits}f}")
 
 
 def _percent(value: float | None, digits: int = 0) -> str:
