@@ -33,7 +33,7 @@ WEIGHTING = (
 )
 ALL_TIES = "every judgment is a tie, so nobody chose between two responses"
 NONE_DECIDED = "no pair of responses has two judgments that are not ties"
-_NO_STRENGTH = "not every vote is a pick between two completions with a strength"
+_NO_STRENGTH = "not every vote is a pick between two responses with a strength"
 
 
 @dataclass(frozen=True, slots=True)

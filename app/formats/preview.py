@@ -221,7 +221,7 @@ def _in_words(record: Record) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     if isinstance(record, DemonstrationRecord):
         return "demonstration", (record.response,), ()
     if isinstance(record, CompletionsRecord):
-        return "completions to judge", _texts(record.completions), ()
+        return "responses to judge", _texts(record.completions), ()
     if isinstance(record, UnpairedRecord):
         return "label", (record.text,), ("good" if record.label else "bad",)
     if isinstance(record, PreferenceRecord):

@@ -5,7 +5,7 @@ from typing import Final
 
 _WHOLE: Final[Mapping[str, str]] = {
     "comparison.priority": "Priority of a comparison set",
-    "comparisons.ask": "Labelers asked",
+    "comparisons.ask": "Comparisons added to the queue",
     "checkpoint.merge": "Model merged",
     "checkpoint.push": "Model uploaded to a hub",
     "criteria.arrange": "Criteria changed",
@@ -15,8 +15,9 @@ _WHOLE: Final[Mapping[str, str]] = {
     "import.labelers": "Labelers of an imported file assigned",
     "installation.backup": "Installation backed up",
     "installation.restore": "Installation restored from a backup",
+    "judge.let_alone": "AI judge allowed to judge alone",
     "labeler_weights.take_back": "Labeler weights withdrawn",
-    "labeler_weights.use": "Labeler weights put to use",
+    "labeler_weights.use": "Labeler weights put into use",
     "member.practise": "Pass in practice reset",
     "member.set": "Member added, or their role changed",
     "overlap.set": "Number of judgments changed",
@@ -24,7 +25,7 @@ _WHOLE: Final[Mapping[str, str]] = {
     "round.finish_labeling": "Labeling of a round ended",
     "round.gate": "Round stopped at a check",
     "round.gate_override": "Check of a round overridden",
-    "round.gate_remedy": "Remedy for a check taken",
+    "round.gate_remedy": "Remedy for a failed check applied",
     "round.hold": "Policy of a round held",
     "round.promote": "Policy of a round promoted",
     "two_factor.off": "Two-factor authentication turned off",

@@ -142,8 +142,9 @@ class GroupView:
             within = signs.with_minus(f" [{effect.interval.low:.2f}, {effect.interval.high:.2f}]")
         much = "more often" if effect.value > 0 else "less often"
         return (
-            f"Longer responses win {much}: a large difference is worth {signs.signed(effect.value, 2)} log "
-            f"odds{within}. The figures are those of responses of equal length."
+            f"Longer responses win {much}: a large difference is worth "
+            f"{signs.signed(effect.value, 2)} log odds{within}. The figures are those of responses "
+            "of equal length."
         )
 
 

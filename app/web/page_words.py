@@ -102,8 +102,9 @@ def metric(path: str) -> str:
 def sentence(message: object) -> str:
     """Return a message as a sentence: with a capital and a period, and no empty quotation marks.
 
-    Apostrophes are typographic, as everywhere on pages. A message that ends in the refused value does not say "not ''" where the value is missing, and
-    one that names an option for scripts and people alike only has its words.
+    Apostrophes are typographic, as everywhere on pages. A message that ends in the refused value
+    does not say "not ''" where the value is missing, and one that names an option for scripts and
+    people alike only has its words.
     """
     text = _NOTHING.sub("; nothing was given", str(message).strip())
     text = _KEY_WITH_TITLE.sub(r"\1", text)

@@ -69,7 +69,7 @@ def test_a_chat_starts_with_the_models_and_the_instruction(
     begin(lead, database)
     text = lead.get(PAGE, headers=HTML).text
     assert "with Policy 1 and Base 1" in text
-    assert "none is running that takes jobs of the queue gpu" in text
+    assert "no running worker takes jobs from the GPU queue" in text
     assert '<meta http-equiv="refresh" content="3">' in text
     assert "&lt;i&gt;Why&lt;/i&gt;" in text
 
