@@ -43,7 +43,9 @@ def list_rows(
         list[str] | None,
         typer.Option(help="name=value, such as round=2, tag=hard or texts=true; repeat for more."),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Write to this file, not to the output.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of standard output.")
+    ] = None,
 ) -> None:
     """List rows of a project as JSON Lines; the filters are the API's."""
     if kind == LEADERBOARD:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.filters import do_filesizeformat
 from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -134,6 +135,7 @@ def _environment() -> Environment:
         number=_number,
         percent=_percent,
         signed=signs.signed,
+        filesizeformat=_size,
         kl_nats=climb.kl_nats,
         moment=lambda value: _time_element(environment, value),
         moment_text=_moment,
@@ -157,6 +159,11 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 def _percent(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _size(number: int) -> str:
+    """Return a size as the filter of Jinja does, with its unit as the pages write it."""
+    return do_filesizeformat(number).replace("Byte", "byte")
 
 
 def _time_element(environment: Environment, value: datetime | None) -> Any:

@@ -264,7 +264,7 @@ def test_the_page_can_say_what_is_waited_for(desk: Database) -> None:
         chat = start(session, "Policy 1")
         assert chats.waits_for(session, chat) == ""
         chats.say(session, chat, "Hello.")
-        assert "none is running" in chats.waits_for(session, chat)
+        assert "no running worker" in chats.waits_for(session, chat)
         workers.seen(session, Description("gpu-1", ["gpu"], "", "1"), job_id=None)
         other = jobs.enqueue(session, kind="policy", queue="gpu", payload={})
         other.state, other.worker = JobState.RUNNING, "gpu-1"
