@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _WHOLE: Final[Mapping[str, str]] = {
+    "automatic_rounds.set": "Automatic rounds changed",
     "comparison.priority": "Priority of a comparison set",
     "comparisons.ask": "Comparisons added to the queue",
     "checkpoint.merge": "Model merged",
@@ -16,12 +17,19 @@ _WHOLE: Final[Mapping[str, str]] = {
     "installation.backup": "Installation backed up",
     "installation.restore": "Installation restored from a backup",
     "judge.let_alone": "AI judge allowed to judge alone",
+    "judge.limits": "Limits of an AI judge changed",
+    "judge.restore": "AI judge restored",
     "labeler_weights.take_back": "Labeler weights withdrawn",
     "labeler_weights.use": "Labeler weights put into use",
     "member.practise": "Pass in practice reset",
+    "member.release": "Comparisons of a labeler returned to the queue",
     "member.set": "Member added, or their role changed",
     "overlap.set": "Number of judgments changed",
     "practice.add": "Practice comparisons added",
+    "prompts.categorize": "Category of prompts set",
+    "prompts.tag": "Prompts tagged",
+    "prompts.undo": "Change of prompts undone",
+    "prompts.untag": "Tag of prompts removed",
     "round.finish_labeling": "Labeling of a round ended",
     "round.gate": "Round stopped at a check",
     "round.gate_override": "Check of a round overridden",
@@ -45,6 +53,7 @@ _NOUNS: Final[Mapping[str, str]] = {
 }
 _VERBS: Final[Mapping[str, str]] = {
     "add": "added",
+    "archive": "archived",
     "ask": "asked",
     "cancel": "cancelled",
     "close": "closed",

@@ -202,7 +202,7 @@ def test_labeling_alone_needs_a_comparison_or_a_recorded_reason(
     [
         ({"server": "http://127.0.0.1:9/v1"}, "is not among those that AI judges may use"),
         ({"budget": "-1"}, "Budget must be"),
-        ({"currency": "euro"}, "three capitals"),
+        ({"currency": "euro"}, "three capital letters"),
         ({"name": "  "}, "name must have 1 to 60"),
     ],
 )

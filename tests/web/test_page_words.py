@@ -50,6 +50,9 @@ def test_every_key_that_a_page_shows_has_words() -> None:
         ("user.create", "Account created"),
         ("round.gate_override", "Check of a round overridden"),
         ("automatic_rounds.pause", "Automatic rounds paused"),
+        ("judge.let_alone", "AI judge allowed to judge alone"),
+        ("judge.restore", "AI judge restored"),
+        ("judge.archive", "AI judge archived"),
         ("something.new_here", "Something new here"),
     ],
 )
