@@ -85,7 +85,7 @@ class CheckedModel:
             f"{model_size.trainable(self.trainable_parameters, self.parameters)}",
             "Trained layers": ", ".join(self.trained_layers),
             "Context": "no limit stated" if context is None else f"{context:,} tokens",
-            "Ends": ", ".join(f"{text} ({id})" for id, text in self.ends.items()),
+            "Responses end with": ", ".join(f"{text} ({id})" for id, text in self.ends.items()),
             "Chat template": _template(self.template),
             "Sampling": ENGINES.get(self.sampling["engine"], self.sampling["engine"]),
             "Packed rows": _rows(self.packing),

@@ -83,7 +83,7 @@ def test_responses_are_shown_escaped_with_their_scores(
     assert "<script>alert" not in text
     assert "<strong>so</strong>" in text
     assert "score +0.50" in text
-    assert "score -0.50" in text
+    assert "score −0.50" in text
     assert 'http-equiv="refresh"' not in text
     fragment = lead.get(f"{address}/live", headers=HTML).text
     assert "data-done" in fragment

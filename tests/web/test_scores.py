@@ -102,7 +102,7 @@ def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
             ["2 of 3 prompts scored", "once the first of the 3 prompts"],
         ),
         ({"state": "running"}, 0, ["A worker is loading the models and the scorer."]),
-        ({"state": "running"}, 1, ["are of the 2 responses scored so far, of 6", "Worst cases"]),
+        ({"state": "running"}, 1, ["cover the 2 responses scored so far, of 6", "Worst cases"]),
         (
             {"state": "failed", "error": "no label toxic"},
             1,
