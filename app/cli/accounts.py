@@ -103,7 +103,7 @@ def erase(
     comments: Annotated[
         bool, typer.Option("--comments", help="Erase the comments on judgments and skips too.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Erase who a person is; judgments stay under the pseudonym. This cannot be undone."""
     if not yes:

@@ -61,7 +61,7 @@ def backup(
         bool, typer.Option("--database-only", help="Leave the models and exports out.")
     ] = False,
     with_secret: Annotated[
-        bool, typer.Option("--with-secret", help="Put the installation's secret in.")
+        bool, typer.Option("--with-secret", help="Include the installation's secret.")
     ] = False,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,

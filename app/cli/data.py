@@ -238,12 +238,12 @@ def export_file(
     ] = None,
     container: Annotated[
         str | None,
-        typer.Option(help="jsonl, jsonl.gz, parquet or csv. By default as the file's name ends."),
+        typer.Option(help="jsonl, jsonl.gz, parquet or csv. By default, as the file's name ends."),
     ] = None,
     since: Annotated[
         str | None,
         typer.Option(
-            help="Only comparisons judged or settled after a time, or since an export's number."
+            help="Only comparisons judged or settled after a time, or since an export (its number)."
         ),
     ] = None,
     folder: Annotated[

@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "import": ("app.cli.data", "Import prompts, demonstrations, completions or preferences."),
     "open": ("app.cli.open_page", "Open a page in the browser; starts no server."),
     "export": ("app.cli.data", "Export a data set with its manifest."),
-    "list": ("app.cli.rows", "List a project's rows or its leaderboard as JSON lines."),
+    "list": ("app.cli.rows", "List a project's rows or its leaderboard as JSON Lines."),
     "tag": ("app.cli.rows", "Tag prompts or set their category, many at once."),
     "project": ("app.cli.projects", "Create projects and change their goals."),
     "round": ("app.cli.rounds", "Compare the choices of a launch, and launch a round."),

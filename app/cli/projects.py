@@ -36,7 +36,7 @@ def add(
     ] = JudgmentKind.PICK,
     k: Annotated[
         int | None,
-        typer.Option(help="Responses per comparison. Default: the fewest of the task."),
+        typer.Option(help="Responses per comparison. By default, the fewest that the task takes."),
     ] = None,
 ) -> None:
     """Create a project."""

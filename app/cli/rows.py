@@ -43,9 +43,11 @@ def list_rows(
         list[str] | None,
         typer.Option(help="name=value, such as round=2, tag=hard or texts=true; repeat for more."),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Write to this file, not to the output.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of standard output.")
+    ] = None,
 ) -> None:
-    """List rows of a project as JSON lines; the filters are the API's."""
+    """List rows of a project as JSON Lines; the filters are the API's."""
     if kind == LEADERBOARD:
         _list_sources(project, _pairs(where), to)
         return
@@ -139,7 +141,7 @@ def _filter(where: list[str] | None) -> PromptFilter:
 def _query(kind: type[RowQuery], given: Mapping[str, str]) -> RowQuery:
     of_pages = sorted(given.keys() & {"limit", "format"})
     if of_pages:
-        raise Invalid(f"{of_pages[0]} is for pages of the API; here all rows come as JSON lines")
+        raise Invalid(f"{of_pages[0]} is for pages of the API; here all rows come as JSON Lines")
     return _checked(kind, given)
 
 

@@ -28,12 +28,12 @@ EXPECTATION = (
     "an alpha of about 0.3 to 0.55; disagreement is often a matter of taste."
 )
 WEIGHTING = (
-    "Krippendorff's alpha counts each judgment of a pair the same, as published; raw agreement "
-    "counts each comparison the same, and Fleiss' kappa each pair of responses."
+    "Krippendorff’s alpha counts each judgment of a pair the same, as published; raw agreement "
+    "counts each comparison the same, and Fleiss’ kappa each pair of responses."
 )
 ALL_TIES = "every judgment is a tie, so nobody chose between two responses"
 NONE_DECIDED = "no pair of responses has two judgments that are not ties"
-_NO_STRENGTH = "not every vote is a pick between two completions with a strength"
+_NO_STRENGTH = "not every vote is a pick between two responses with a strength"
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +308,7 @@ def _coverage(pairable: int, units: int) -> float | Undefined:
 def _cohen(table: VoteTable) -> Measure:
     if len(table.labelers) != 2:
         return Measure.missing(
-            f"Cohen's kappa needs exactly two labelers, not {len(table.labelers)}"
+            f"Cohen’s kappa needs exactly two labelers, not {len(table.labelers)}"
         )
     pairs = labeler_agreement.in_pairs(table)
     return pairs[0].kappa if pairs else Measure.missing(jackknife.NOTHING)

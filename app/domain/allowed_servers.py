@@ -91,6 +91,6 @@ def check_reward(url: str, allowed: Sequence[str]) -> None:
 def _check(what: str, use: str, url: str, allowed: Sequence[str], setting: str) -> None:
     if url.rstrip("/") not in [known.rstrip("/") for known in allowed]:
         raise Invalid(
-            f"{what} is not among those that {use} ({setting}): {', '.join(allowed) or 'none'}; "
+            f"{what} is not among those that {use} ({setting}: {', '.join(allowed) or 'none'}); "
             f"{servers.REMEDY}"
         )

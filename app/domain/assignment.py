@@ -145,7 +145,7 @@ def why_empty(state: QueueState) -> tuple[str, ...]:
     if state.project_is_paused:
         return ("This project is paused.",)
     if state.labeler_is_practising:
-        return ("This project asks you to pass the practice first.",)
+        return ("You must pass this project’s practice before you can label.",)
     if state.open or state.held:
         return ()
     if not state.total:

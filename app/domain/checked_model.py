@@ -8,7 +8,7 @@ from app.domain import model_size
 
 ENGINES: Final[Mapping[str, str]] = {
     "fused": "fast: merged weights and one cache",
-    "cached": "with the model's own cache",
+    "cached": "with the model’s own cache",
     "recomputed": "without a cache: each token computes the whole text again",
 }
 
@@ -85,7 +85,7 @@ class CheckedModel:
             f"{model_size.trainable(self.trainable_parameters, self.parameters)}",
             "Trained layers": ", ".join(self.trained_layers),
             "Context": "no limit stated" if context is None else f"{context:,} tokens",
-            "Ends": ", ".join(f"{text} ({id})" for id, text in self.ends.items()),
+            "Responses end with": ", ".join(f"{text} ({id})" for id, text in self.ends.items()),
             "Chat template": _template(self.template),
             "Sampling": ENGINES.get(self.sampling["engine"], self.sampling["engine"]),
             "Packed rows": _rows(self.packing),
@@ -99,7 +99,7 @@ class CheckedModel:
         """What works in another way than people may expect, memory included."""
         if self.refusal is None and 0 < self.bytes_here < self.bytes_needed:
             short = (
-                f"Training needs about {_gib(self.bytes_needed)} and the worker's device has "
+                f"Training needs about {_gib(self.bytes_needed)} and the worker’s device has "
                 f"{_gib(self.bytes_here)}: load the base in 4 bits, or use a larger device."
             )
             return (*self.notes, short)

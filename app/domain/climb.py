@@ -19,7 +19,7 @@ from app.domain.win_rates import EvaluationResults
 
 NO_EVALUATION = "the round has no complete evaluation"
 NO_SCORES = "the evaluation has no scores of these responses"
-NO_REWARD = "the round fitted no reward model"
+NO_REWARD = "the round trained no reward model"
 NOT_RECORDED = "it was not recorded"
 ONE_NUMBER = "only the mean is recorded"
 

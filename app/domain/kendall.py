@@ -12,8 +12,8 @@ from app.domain.measures import Measure, Undefined
 from app.domain.ranking import Ranking
 from app.domain.votes import VoteTable
 
-NO_RANKING = "no comparison of three or more completions was ranked twice"
-_ALL_TIED = "all completions are tied, so there is no ordering to compare"
+NO_RANKING = "no comparison of three or more responses was ranked twice"
+_ALL_TIED = "all responses are tied, so there is no ordering to compare"
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,4 +285,6 @@ def _shown(value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, Mapping):
         return "on"
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)

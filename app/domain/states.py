@@ -106,6 +106,10 @@ ASSIGNMENT_MOVES: Mapping[AssignmentState, frozenset[AssignmentState]] = {
 }
 
 State = TypeVar("State", bound=StrEnum)
+_DONE_ITSELF = frozenset({"succeeded", "failed", "expired"})
+_DONE_TO_IT = frozenset(
+    {"cancelled", "quarantined", "promoted", "held", "submitted", "skipped", "released", "closed"}
+)
 
 
 def move(moves: Mapping[State, frozenset[State]], thing: str, old: State, new: State) -> State:
@@ -115,7 +119,9 @@ def move(moves: Mapping[State, frozenset[State]], thing: str, old: State, new: S
         Conflict: the transition is not in the table.
     """
     if new not in moves[old]:
-        raise Conflict(f"{thing} is {old} and cannot become {new}")
+        verb = "has" if old in _DONE_ITSELF else "is"
+        change = "be" if new in _DONE_TO_IT else "become"
+        raise Conflict(f"{thing} {verb} {old} and cannot {change} {new}")
     return new
 
 

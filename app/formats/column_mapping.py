@@ -11,7 +11,7 @@ from app.formats.records import Row
 IGNORE = "ignore"
 """The target of columns that are left out."""
 VALUE = "value"
-"""Stands before a value and what it means, as in ``value=A besser=a``."""
+"""Stands before a value and what it means, as in ``value=A wins=a``."""
 JUDGED = frozenset({"winner", "preferred", "preference", "better", "choice", "label", "kto_tag"})
 """The fields whose values can be mapped."""
 USUAL = (
@@ -21,7 +21,7 @@ USUAL = (
 """The fields that a message names; all others are in the documentation."""
 
 ColumnsByField = Mapping[str, str | list[str]]
-"""The column of each field; under "ignore", columns; under "value", pairs such as "A besser=a"."""
+"""The column of each field; under "ignore", columns; under "value", pairs such as "A wins=a"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _values(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         value, sep, meaning = (part.strip() for part in text.rpartition("="))
         if not (value and sep and meaning):
-            raise Invalid(f"a value is mapped as value=A besser=a, not {VALUE}={text}")
+            raise Invalid(f"a value is mapped as value=A wins=a, not {VALUE}={text}")
         if values.setdefault(plain(value), meaning) != meaning:
             raise Invalid(f"the mapping gives the value {value!r} two meanings")
     return values

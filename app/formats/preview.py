@@ -180,13 +180,13 @@ def _expected(outcomes: Iterable[Numbered], known: Format) -> Iterator[str]:
         names = [name for name, scale in scales.items() if scale == (low, high)]
         yield (
             f"Ratings on {', '.join(names)} are on a scale from {low} to {high}. They are never "
-            "mixed with ratings on another scale: where the project's criterion of that name has "
+            "mixed with ratings on another scale: where the project’s criterion of that name has "
             f"one, they are kept on a criterion of their own, such as “{names[0]} ({low}–{high})”."
         )
     if any(record.is_settled for record in records):
         yield "Settlements are not imported; the votes of settled comparisons are."
     if known.name == "rich" and any(vote.ratings for one in records for vote in one.votes):
-        yield "The file does not say the scale of its ratings; they are read on the project's."
+        yield "The file does not say the scale of its ratings; they are read on the project’s."
 
 
 def _unseen(first: Iterable[RawRow | Rejected], rows: Rows) -> Iterator[str]:
@@ -221,7 +221,7 @@ def _in_words(record: Record) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     if isinstance(record, DemonstrationRecord):
         return "demonstration", (record.response,), ()
     if isinstance(record, CompletionsRecord):
-        return "completions to judge", _texts(record.completions), ()
+        return "responses to judge", _texts(record.completions), ()
     if isinstance(record, UnpairedRecord):
         return "label", (record.text,), ("good" if record.label else "bad",)
     if isinstance(record, PreferenceRecord):

@@ -69,7 +69,7 @@ def _ranking(column: str, winner: str, texts: list[str]) -> Ranking:
         raise Invalid(
             f"{column!r} must say which response is better: a, b, 1, 2, tie, both bad, the name of "
             f"its column or its text, not {winner[:80]!r}; map another word, such as "
-            "value=A besser=a"
+            "value=A wins=a"
         )
     return ranking
 

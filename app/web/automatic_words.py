@@ -21,8 +21,8 @@ def sentence(status: AutomaticStatus) -> str:
             return "No round starts automatically yet: launch the first one to give it a plan."
         case Blocker.IN_ROW:
             return (
-                f"No round starts automatically now: {status.launched_in_row} in a row have, which "
-                "is the limit. Launch or decide one, or resume."
+                f"No round starts automatically now: {status.launched_in_row} in a row have "
+                "started, which is the limit. Launch or decide a round yourself, or resume."
             )
         case Blocker.TOO_SOON:
             when = f"not before {status.not_before:%Y-%m-%d %H:%M} UTC"

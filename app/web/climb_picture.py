@@ -60,7 +60,7 @@ def picture(shown: Climb, title: str) -> Picture:
         (
             *_win_rates(rounds, votes, initial),
             ClimbPanel(
-                "Agreement of the round's judgments",
+                "Agreement of the round’s judgments",
                 rounds,
                 (Series("agreement", "agreement", climb.is_precise),),
                 y_name="Raw agreement",

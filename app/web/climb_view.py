@@ -75,7 +75,7 @@ class ClimbView:
                 ("accuracy", "human_level", "ceiling_high"),
                 ("reward model", "human level", "noise ceiling"),
             ),
-            ClimbColumn("KL, nats", ("kl_nats",)),
+            ClimbColumn("KL (nats)", ("kl_nats",)),
             ClimbColumn("Length", ("length", "length_sft"), ("policy", initial)),
         )
 

@@ -14,7 +14,7 @@ from app.web.deps import ProjectAccess
 NO_PROJECT = (
     "Only its members see a project. Check the address, or ask one of its leads to add you."
 )
-GONE = "It may be of another project, or of an earlier state of this installation."
+GONE = "It may belong to another project, or to an earlier state of this installation."
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,8 @@ _FAULTS = {
 def _in_words(place: str, fault: str, message: str) -> str:
     """Return what is wrong with a field of a form, without the words of its parser."""
     name = place.replace("_", " ").replace(".", " ")
+    if "UploadFile" in message:
+        return f"“{name}” is not a file"
     return f"“{name}” {_FAULTS[fault]}" if fault in _FAULTS else f"“{name}”: {message}"
 
 

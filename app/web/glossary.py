@@ -14,6 +14,7 @@ GLOSSARY: Final = "glossary"
 ALGORITHMS: Final = ("sft", "reward", "ppo", "rloo", "dpo", "best-of-n")
 
 _STARTS = re.compile(r"\s*(\||[-*] |\d+\. |#)")
+_CODE_OR_MARK = re.compile(r"(`+).*?\1|(?<=\w)'|\"([^\"]*)\"", re.DOTALL)
 _ENTRY = re.compile(r"^\| `([^`]+)` \| (.+?) \| (.+?) \|$")
 
 
@@ -65,6 +66,13 @@ def entries() -> dict[str, GlossaryEntry]:
     return known
 
 
+def _as_in_print(found: re.Match[str]) -> str:
+    """Return an apostrophe or a quotation as pages have it, and code as it is."""
+    if found[1]:
+        return found[0]
+    return "’" if found[0] == "'" else f"“{found[2]}”"
+
+
 def _unwrapped(text: str) -> str:
     """Join the lines of each paragraph and list item, because the renderer keeps line breaks."""
     lines: list[str] = []
@@ -91,7 +99,8 @@ def document(name: str) -> Document | None:
     path = DOCS / f"{name}.md"
     if name not in (GLOSSARY, *ALGORITHMS) or not path.is_file():
         return None
-    head, *rest = path.read_text(encoding="utf-8").split("\n## ")
+    text = _CODE_OR_MARK.sub(_as_in_print, path.read_text(encoding="utf-8"))
+    head, *rest = text.split("\n## ")
     title, _, opening = head.partition("\n")
     sections = [Section("", _unwrapped(opening.strip()))]
     for part in rest:

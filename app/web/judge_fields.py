@@ -9,7 +9,7 @@ from app.domain.judged_by import JudgedBy
 from app.domain.plan import RoundPlan
 
 JUDGED_BY = (
-    (JudgedBy.HUMAN, "people's judgments"),
+    (JudgedBy.HUMAN, "people’s judgments"),
     (JudgedBy.AI, "judgments of AI judges"),
     (JudgedBy.BOTH, "both"),
 )

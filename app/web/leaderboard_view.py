@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain import signs
 from app.domain.leaderboard import ConnectedSources, RankedSource
 from app.domain.measures import Interval, Measure, Undefined
 from app.models import Purpose
@@ -138,11 +139,12 @@ class GroupView:
             return f"Length is not taken out here: {effect.value.reason}."
         within = ""
         if isinstance(effect.interval, Interval):
-            within = f" [{effect.interval.low:.2f}, {effect.interval.high:.2f}]"
+            within = signs.with_minus(f" [{effect.interval.low:.2f}, {effect.interval.high:.2f}]")
         much = "more often" if effect.value > 0 else "less often"
         return (
-            f"Longer responses win {much}: a large difference is worth {effect.value:+.2f} log "
-            f"odds{within}. The figures are those of responses of equal length."
+            f"Longer responses win {much}: a large difference is worth "
+            f"{signs.signed(effect.value, 2)} log odds{within}. The figures are those of responses "
+            "of equal length."
         )
 
 

@@ -267,10 +267,10 @@ def _job_sentence(job: JobFigures | None) -> str:
         return f"{job.done:,} of {job.total:,}, {job.note or 'in progress'}. {automatic}"
     if job.is_served and job.error:
         reason = job.error.rstrip(".")
-        return f"Attempt {job.attempts} failed and is repeated shortly: {reason}."
+        return f"Attempt {job.attempts} failed and will be repeated shortly: {reason}."
     if job.is_served:
         return "Waiting for a free worker."
-    return f"No worker serves the queue {job.queue!r}: start one with “attune worker”."
+    return f"No worker serves the {job.queue.upper()} queue: start one with “attune worker”."
 
 
 def _round(step: NextStep) -> Round:

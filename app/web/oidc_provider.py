@@ -207,7 +207,7 @@ class Provider:
         """Return what the provider says about the bearer of the token, if it is the same person."""
         said = _fetched(address, authorization=f"Bearer {token.get('access_token')}")
         if said.get("sub") != subject:
-            raise Forbidden("the provider described another person than the one who signed in")
+            raise Forbidden("the provider described a different person from the one who signed in")
         return {name: said[name] for name in _DESCRIBING if name in said}
 
     def _described(self) -> Mapping[str, Any]:

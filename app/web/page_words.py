@@ -62,6 +62,7 @@ METRICS: Final[Mapping[str, str]] = {
 
 _KEY_FIRST = re.compile(r"\w+_\w+")
 _KEY_WITH_TITLE = re.compile(r"\b[a-z]+(?:_[a-z]+)+ \(([A-Z][^)]*)\)")
+_APOSTROPHE = re.compile(r"(?<!\w)'[^']*'(?!\w)|(?<=\w)'")  # or a value in quotes
 _NOTHING = re.compile(r"[,;:]? (?:and )?not (?:''|\"\"|None)\.?$")
 
 
@@ -101,11 +102,13 @@ def metric(path: str) -> str:
 def sentence(message: object) -> str:
     """Return a message as a sentence: with a capital and a period, and no empty quotation marks.
 
-    A message that ends in the refused value does not say "not ''" where the value is missing, and
-    one that names an option for scripts and people alike only has its words.
+    Apostrophes are typographic, as everywhere on pages. A message that ends in the refused value
+    does not say "not ''" where the value is missing, and one that names an option for scripts and
+    people alike only has its words.
     """
     text = _NOTHING.sub("; nothing was given", str(message).strip())
     text = _KEY_WITH_TITLE.sub(r"\1", text)
+    text = _APOSTROPHE.sub(lambda found: "’" if found[0] == "'" else found[0], text)
     ending = "" if text.endswith((".", "!", "?", "…", ":")) else "."
     first = text[:1] if _KEY_FIRST.match(text) else text[:1].upper()
     return f"{first}{text[1:]}{ending}" if text else ""

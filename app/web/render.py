@@ -10,11 +10,12 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.filters import do_filesizeformat
 from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.domain import climb
+from app.domain import climb, signs
 from app.web import (
     addresses,
     audit_words,
@@ -133,6 +134,8 @@ def _environment() -> Environment:
         raw=visible_raw,
         number=_number,
         percent=_percent,
+        signed=signs.signed,
+        filesizeformat=_size,
         kl_nats=climb.kl_nats,
         moment=lambda value: _time_element(environment, value),
         moment_text=_moment,
@@ -151,11 +154,16 @@ def _environment() -> Environment:
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "–" if value is None else signs.with_minus(f"{value:,.{digits}f}")
 
 
 def _percent(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _size(number: int) -> str:
+    """Return a size as the filter of Jinja does, with its unit as the pages write it."""
+    return do_filesizeformat(number).replace("Byte", "byte")
 
 
 def _time_element(environment: Environment, value: datetime | None) -> Any:

@@ -24,7 +24,7 @@ def charts(plan: RewardPlan, points: Mapping[str, Points]) -> list[Chart]:
             f"Reward: {title}",
             "mean of the rule, before its weight"
             if title in rules
-            else "mean score, before its weight; 0 is the initial policy's mean",
+            else "mean score, before its weight; 0 is the initial policy’s mean",
             _lines(points, f"part/{title}"),
             y_name="Mean of the rule" if title in rules else "Mean score",
             metric="reward/part/NAME",

@@ -18,7 +18,7 @@ def share_help(*, has_sft: bool) -> str:
     """Return what the current policy's share of the candidates does."""
     return (
         "Once a policy is promoted, it writes this share of the candidates, usually 0 to 0.5, "
-        f"and {name(Start.SFT, has_sft=has_sft)} the others. The policy's responses resemble each "
+        f"and {name(Start.SFT, has_sft=has_sft)} the others. The policy’s responses resemble each "
         "other, so a larger share teaches the reward model less."
     )
 

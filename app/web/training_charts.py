@@ -195,7 +195,7 @@ def _fresh_votes(points: Mapping[str, Points]) -> Chart:
     votes = points.get("fresh/pooled", ())
     behind = f"last {several(int(votes[-1][1]), 'vote')}" if votes else "last votes"
     return Chart(
-        "People's preference",
+        "People’s preference",
         f"share of the {behind} for the policy over the reference, with its interval; it should "
         "stay above one half",
         (ChartLine("fresh votes", shares, ends=ends, metrics=names),),

@@ -88,9 +88,9 @@ function draw(address) {
   }
   dialog.querySelector("ul").replaceChildren(...items);
   choose(Math.max(matches.findIndex((command) => command.address === address), 0));
-  const count = matches.length ? `${matches.length} ${matches.length === 1 ? "place" : "places"}` : "Nothing is called that.";
+  const count = matches.length ? `${matches.length} ${matches.length === 1 ? "place" : "places"}` : "No places found.";
   const narrowed = found.length > matches.length ? ` of ${found.length}. More letters narrow them down.` : "";
-  const projects = leftOff ? ` ${leftOff} further projects are on the page of your projects.` : "";
+  const projects = leftOff ? ` ${leftOff} more projects are on the page “Your projects”.` : "";
   say(`${count}${narrowed}${projects && !narrowed && matches.length ? "." : ""}${projects}`);
 }
 

@@ -4,14 +4,14 @@
 const JUDGED_BY_ORDER = ["pick", "rank"];
 
 export const KEYS = [
-  { digits: choicesOf, does: "digit", kinds: ["pick"], says: "Pick that one" },
+  { digits: choicesOf, does: "digit", kinds: ["pick"], says: "Pick that response" },
   { digits: choicesOf, does: "digit", kinds: ["rank"], says: "Give it the next rank" },
   { digits: (one) => [1, one.rating_max], does: "digit", kinds: ["rate"], says: "Set the rating and continue" },
   { keys: ["1"], does: "good", kinds: ["thumbs"], says: "Thumb up" },
   { keys: ["2"], does: "poor", kinds: ["thumbs"], says: "Thumb down" },
-  { digits: reasonsOf, does: "digit", kinds: ["thumbs"], says: "Give that reason, or take it back" },
+  { digits: reasonsOf, does: "digit", kinds: ["thumbs"], says: "Add that reason, or remove it" },
   { keys: ["e"], does: "text", kinds: ["write", "edit"], says: "Go to the text (Esc leaves it)" },
-  { keys: ["o"], does: "original", kinds: ["edit"], says: "Restore the original, and back" },
+  { keys: ["o"], does: "original", kinds: ["edit"], says: "Restore the original, or your version" },
   { keys: ["0", "="], does: "tie", kinds: ["pick"], needs: "allow_tie", says: "About the same" },
   { keys: ["0", "="], does: "tie", kinds: ["rank"], needs: "allow_tie", says: "Tie with the one above" },
   { keys: ["b"], does: "bad", kinds: ["pick"], needs: "allow_both_bad", says: "Both bad" },
@@ -25,7 +25,7 @@ export const KEYS = [
   { keys: ["Alt+↑"], does: "up", kinds: ["rank"], says: "Move it up" },
   { keys: ["Alt+↓"], does: "down", kinds: ["rank"], says: "Move it down" },
   { keys: ["Enter", "Ctrl+Enter"], does: "submit", says: "Submit, once complete" },
-  { keys: ["u"], does: "undo", needs: "judging", says: "Undo, ten deep" },
+  { keys: ["u"], does: "undo", needs: "judging", says: "Undo, up to ten judgments" },
   { keys: ["s"], does: "skip", needs: "judging", says: "Skip, with the reason" },
   { keys: ["f"], does: "flag", needs: "judging", says: "Flag" },
   { keys: ["c"], does: "comment", needs: "judging", says: "Comment (Esc leaves it)" },

@@ -146,7 +146,7 @@ setInterval(() => {
 setInterval(async () => {
   if (Date.now() - lastActive > AWAY_MS) work.giveBack();
   if (document.hidden || !work.current) return;
-  if (!(await work.heartbeat())) desk.flash("This one went back to the queue; you can still submit it.");
+  if (!(await work.heartbeat())) desk.flash("This comparison went back to the queue; you can still submit it.");
   await work.refresh();
   if (Date.now() - lastActive < AWAY_MS) work.exchange();
 }, HEARTBEAT_MS);

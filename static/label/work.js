@@ -183,7 +183,7 @@ export class Work {
     if (error.status === 401 || error.status === 403) {
       this.trouble = { kind: "signedOut", text: "You are signed out. What you judged is kept here and is sent once you have signed in and reloaded this page." };
     } else if (error.status >= 400 && error.status < 500 && batch.length) {
-      this.trouble = { kind: "refused", text: `The server did not take it: ${error.message}.` };
+      this.trouble = { kind: "refused", text: `The server did not accept it: ${error.message}.` };
     } else {
       this.trouble = { kind: "offline", text: this.#offlineText() };
     }

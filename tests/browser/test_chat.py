@@ -93,7 +93,7 @@ def test_two_models_reply_on_screen_by_keyboard(house: House, width: str, scheme
         assert page.locator("#live").get_attribute("aria-busy") == "true"
         look(desk, f"writing-{width}-{scheme}")
         write(desk, LONG, is_done=True)
-        page.get_by_text("score -0.60").wait_for()
+        page.get_by_text("score −0.60").wait_for()
         page.locator("#send:not([disabled])").wait_for()
         assert page.locator("#live").get_attribute("aria-busy") == "false"
         assert page.locator("#halt").is_hidden()

@@ -90,7 +90,7 @@ def test_who_disagrees_where_and_what_to_do_is_found_in_a_few_clicks(house: Hous
         page, clicks = desk.page, Clicks()
         page.goto(f"{desk.url}/p/{desk.slug('hurry')}")
         clicks.on(page.get_by_role("link", name="Agreement").first)
-        who = page.get_by_role("table", name="Agreement between labelers, percent")
+        who = page.get_by_role("table", name="Agreement between labelers (%)")
         names = set(re.findall(LABELER, who.inner_text()))
         assert len(names) == 3
         clicks.on(page.get_by_role("link", name="below 60 % agreement"))

@@ -313,7 +313,7 @@ def test_kappas_stand_beside_alpha_for_picks_and_rankings() -> None:
         assert number(kappa) == pytest.approx(2 * number(found.raw) - 1)
         assert isinstance(kappa.interval, Interval)
     three = report(simulated(40, 3, 0.7))
-    assert three.cohen.value == Undefined("Cohen's kappa needs exactly two labelers, not 3")
+    assert three.cohen.value == Undefined("Cohen’s kappa needs exactly two labelers, not 3")
     assert isinstance(three.fleiss.value, float)
     ranked = [Vote(c, who, Ranking((1, 2, 3))) for c in range(2) for who in "ab"]
     assert report(ranked).fleiss.value == report(ranked).cohen.value == 1.0

@@ -63,6 +63,6 @@ def test_what_another_list_has_is_refused_with_the_setting_and_who_can_change_it
         ALLOWED.check(plan)
     message = str(refused.value)
     assert f"{url} is not among those that" in message
-    assert f"({setting}): {listed}; the operator of this installation can add it" in message
-    with pytest.raises(Invalid, match="none; the operator"):
+    assert f"({setting}: {listed}); the operator of this installation can add it" in message
+    with pytest.raises(Invalid, match=r"none\); the operator"):
         AllowedServers().check(plan)

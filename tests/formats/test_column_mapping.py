@@ -113,7 +113,7 @@ def test_values_of_judgments_are_mapped_regardless_of_capitals() -> None:
     assert ranks == [Ranking((1, 2)), Ranking((2, 1)), Ranking((1, 1))]
     rejected = [one for one in formats.read([TABLE]) if isinstance(one, Rejected)]
     assert len(rejected) == 2
-    assert "value=A besser=a" in rejected[0].reason
+    assert "value=A wins=a" in rejected[0].reason
 
 
 def test_labels_and_choices_are_mapped_to_what_their_fields_hold() -> None:
@@ -130,7 +130,7 @@ def test_labels_and_choices_are_mapped_to_what_their_fields_hold() -> None:
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
-        (["value=A besser"], "a value is mapped as value=A besser=a, not value=A besser"),
+        (["value=A besser"], "a value is mapped as value=A wins=a, not value=A besser"),
         (["value=A==", "value=b=a"], "a value is mapped as"),
         (["value=x=a", "value=X=b"], "the mapping gives the value 'X' two meanings"),
     ],

@@ -28,7 +28,7 @@ def only(*rows: dict[str, Any], **options: Any) -> FilePreview:
         ),
         (
             {"prompt": "q", "completions": [{"model": "m", "text": "x"}, "y"]},
-            RecordPreview(1, "completions to judge", ("user: q",), ("m: x", "y")),
+            RecordPreview(1, "responses to judge", ("user: q",), ("m: x", "y")),
         ),
         (
             {"prompt": "q", "completion": "a", "label": False},

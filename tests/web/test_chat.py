@@ -69,7 +69,7 @@ def test_a_chat_starts_with_the_models_and_the_instruction(
     begin(lead, database)
     text = lead.get(PAGE, headers=HTML).text
     assert "with Policy 1 and Base 1" in text
-    assert "none is running that takes jobs of the queue gpu" in text
+    assert "no running worker takes jobs from the GPU queue" in text
     assert '<meta http-equiv="refresh" content="3">' in text
     assert "&lt;i&gt;Why&lt;/i&gt;" in text
 
@@ -83,7 +83,7 @@ def test_responses_are_shown_escaped_with_their_scores(
     assert "<script>alert" not in text
     assert "<strong>so</strong>" in text
     assert "score +0.50" in text
-    assert "score -0.50" in text
+    assert "score −0.50" in text
     assert 'http-equiv="refresh"' not in text
     fragment = lead.get(f"{address}/live", headers=HTML).text
     assert "data-done" in fragment

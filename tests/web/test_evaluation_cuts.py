@@ -61,7 +61,7 @@ def test_the_page_has_a_table_by_category_and_filters(lead: TestClient) -> None:
     assert "(none)" in page
     cut = lead.get("/p/desk/evaluations/1?category=math", headers={"accept": "text/html"}).text
     assert "<b>100.0 %</b>" in cut
-    assert "of the prompts with this category or tag only" in cut
+    assert "cover only the prompts with this category or tag" in cut
 
 
 def test_the_api_has_the_same(lead: TestClient) -> None:

@@ -191,3 +191,12 @@ def test_a_pick_is_settled_only_by_one_of_the_answers(sign_in: SignIn, database:
         answer = browser.post(url, data={"reason": "gap", "preferred": preferred})
         assert (answer.status_code, reason in answer.text) == (422, True)
     assert browser.post(url, data={"reason": "gap", "preferred": "tie"}).status_code == 303
+
+
+def test_a_text_in_the_place_of_a_file_is_refused_in_words(
+    sign_in: SignIn, database: Database
+) -> None:
+    browser = _desk(sign_in, database, "pick", Role.LEAD)
+    answer = browser.post("/p/desk/practice/set", data={"file": "words"})
+    assert (answer.status_code, "“file” is not a file." in answer.text) == (422, True)
+    assert "UploadFile" not in answer.text

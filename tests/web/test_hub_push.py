@@ -74,7 +74,7 @@ def test_a_push_is_asked_for_watched_and_ends_with_its_address(
     assert (job.payload["private"], job.payload["uri"]) == (True, "Policy 1")
     page = lead.get(f"{PAGE}/2", headers=HTML).text
     assert f'data-refresh="{PAGE}/2/pushes"' in page
-    assert "Waits for a worker of the cpu queue" in page
+    assert "Waits for a worker of the CPU queue" in page
     again = lead.post(f"{PAGE}/2/push", data=form, headers=HTML)
     assert again.status_code == 422
     assert "is pushing Policy 1 to desk/library already" in again.text

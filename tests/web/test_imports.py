@@ -295,7 +295,7 @@ def test_labelers_of_a_corrected_file_are_chosen_on_the_page(
     assert send(SURVEY, "import", "").status_code == 303
     mended = SURVEY.replace(b"maybe", b"a")
     shown = send(mended, "preview", choice).text
-    assert ("2 of 3 votes without a labeler&#39;s name repeat" in shown) == (choice != "other")
+    assert ("2 of 3 votes without a labeler’s name repeat" in shown) == (choice != "other")
     assert f'<option value="{choice}" selected>' in shown
     assert send(mended, "import", choice).status_code == 303
     assert lead.get(f"{API}/imports").json()[0]["counts"]["judgments_new"] == new

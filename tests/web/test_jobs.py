@@ -256,7 +256,7 @@ def test_a_queued_job_says_what_it_waits_for_and_since_when(
         workers.seen(session, workers.Description("host-1", ["gpu"], "", "1"), job_id=None)
     for address in ("/jobs", f"/jobs/{job_id}"):
         text = " ".join(admin.get(address).text.split())
-        reason = r"Waiting for a worker. It is busy with: training a policy. Queued \d+ s ago\."
+        reason = r"Waiting for a worker. Running now: training a policy. Queued \d+ s ago\."
         assert re.search(reason, text)
     assert "1 running · served by 1 worker" in " ".join(admin.get("/jobs").text.split())
 

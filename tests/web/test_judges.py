@@ -100,7 +100,7 @@ def test_a_judge_is_added_tried_compared_and_shown(
     assert lead.post(f"{address}/compare", data={"count": "3"}).status_code == 303
     judged.run(database, tmp_path, AllowedServer(served.url))
     text = " ".join(lead.get(address, headers=HTML).text.split())
-    assert "3 with people&#39;s judgments" in text or "3 with people's judgments" in text
+    assert "3 with people’s judgments" in text
     assert "tokens in" in text
     assert "compared with people on 3 of the 30" in text
     assert not re.findall(r">\s*(None|nan)\s*<", text)
@@ -202,7 +202,7 @@ def test_labeling_alone_needs_a_comparison_or_a_recorded_reason(
     [
         ({"server": "http://127.0.0.1:9/v1"}, "is not among those that AI judges may use"),
         ({"budget": "-1"}, "Budget must be"),
-        ({"currency": "euro"}, "three capitals"),
+        ({"currency": "euro"}, "three capital letters"),
         ({"name": "  "}, "name must have 1 to 60"),
     ],
 )

@@ -1,5 +1,6 @@
 """The pages about learning: every page opens, every number has its place, curves lead to it."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -28,6 +29,19 @@ def test_every_algorithm_has_its_page(sign_in: SignIn, name: str) -> None:
     answer = sign_in().get(f"/learning/{name}", headers=HTML)
     assert answer.status_code == 200
     assert "In the code" in answer.text
+
+
+def test_words_are_set_as_in_print_and_code_is_not() -> None:
+    for name in (glossary.GLOSSARY, *glossary.ALGORITHMS):
+        page = glossary.document(name)
+        assert page is not None
+        text = "\n".join(section.text for section in page.sections)
+        words = re.sub(r"(`+).*?\1", "", text, flags=re.DOTALL)
+        assert "’" in words or name == "best-of-n", name
+        assert "'" not in words, name
+        assert '"' not in words, name
+        code = "".join(found[0] for found in re.finditer(r"(`+).*?\1", text, flags=re.DOTALL))
+        assert "’" not in code, name
 
 
 def test_no_other_file_is_shown(sign_in: SignIn) -> None:

@@ -212,4 +212,4 @@ def test_what_a_round_lacks_comes_with_the_button_that_leads_to_it(remedy: str, 
 def test_a_job_that_waits_for_another_attempt_does_not_wait_for_a_worker() -> None:
     job = JobFigures("gpu", True, True, 0, 0, "", "sft", "the disk is full", "2 of 5")
     words = words_of(NextAction.WAIT, "sft", job=job)
-    assert words.sentence == "Attempt 2 of 5 failed and is repeated shortly: the disk is full."
+    assert words.sentence == "Attempt 2 of 5 failed and will be repeated shortly: the disk is full."

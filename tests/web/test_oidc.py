@@ -141,7 +141,7 @@ BROKEN: dict[str, tuple[Callable[[OidcServer], None], str]] = {
     "no address": (lambda server: _user(server, email=None), "scope email"),
     "another person described": (
         lambda server: _described(server, sub="u-2"),
-        "another person",
+        "a different person",
     ),
     "name of the issuer": (
         lambda server: server.metadata.update(issuer="https://other.example"),

@@ -131,7 +131,7 @@ def test_ordinary_work_waits_until_practice_is_passed(labeler: TestClient) -> No
     before = labeler.post(work, json={}).json()
     assert before["assignments"] == []
     assert before["queue"]["is_practising"]
-    assert "pass the practice first" in before["queue"]["reasons"][0]
+    assert "must pass this project’s practice" in before["queue"]["reasons"][0]
     _exchange(labeler, [True, True, False])
     assert len(labeler.post(work, json={}).json()["assignments"]) == 1
 
@@ -160,7 +160,7 @@ def test_a_late_answer_of_an_earlier_run_and_a_skip_are_refused(labeler: TestCli
 
 def test_practice_by_plain_forms(labeler: TestClient, database: Database) -> None:
     home = _html(labeler, "/")
-    assert "pass the practice first" in home
+    assert "must pass this project’s practice" in home
     assert 'href="/p/desk/practice"' in home
     assert 'href="/p/desk/practice"' in _html(labeler, "/p/desk/label")
     for at in range(3):
@@ -181,7 +181,7 @@ def test_practice_by_plain_forms(labeler: TestClient, database: Database) -> Non
     result = _html(labeler, "/p/desk/practice")
     assert "You can label now" in result
     assert "You had 2 of 3 right." in result
-    assert "pass the practice" not in _html(labeler, "/")
+    assert "must pass" not in _html(labeler, "/")
     assert labeler.post("/p/desk/practice/again").status_code == 303
     assert "assignment_id" in _html(labeler, "/p/desk/practice")
 

@@ -84,7 +84,7 @@ def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
     shown = lead.get(answer.headers["location"], headers=HTML).text
     assert "queued" in shown
     words = " ".join(shown.split())
-    assert "Waiting for a worker: none is running that takes jobs of the queue gpu." in words
+    assert "Waiting for a worker: no running worker takes jobs from the GPU queue." in words
     assert "once the first of the 3 prompts are scored" in words
     assert "nothing was scored" not in words, "no figures of nothing"
     assert "no prompt in common" not in words
@@ -102,7 +102,7 @@ def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
             ["2 of 3 prompts scored", "once the first of the 3 prompts"],
         ),
         ({"state": "running"}, 0, ["A worker is loading the models and the scorer."]),
-        ({"state": "running"}, 1, ["are of the 2 responses scored so far, of 6", "Worst cases"]),
+        ({"state": "running"}, 1, ["cover the 2 responses scored so far, of 6", "Worst cases"]),
         (
             {"state": "failed", "error": "no label toxic"},
             1,

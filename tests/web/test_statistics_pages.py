@@ -33,7 +33,7 @@ from tests.services.sample_votes import make_comparison, vote
 from tests.web import charted
 
 SignIn = Callable[..., TestClient]
-KAPPAS = "Cohen's kappa of every two labelers"
+KAPPAS = "Cohen’s kappa of every two labelers"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def lead(sign_in: SignIn, database: Database) -> TestClient:
 def shown(browser: TestClient, page: str) -> str:
     answer = browser.get(f"/p/desk/{page}", headers={"accept": "text/html"})
     assert answer.status_code == 200
-    return re.sub(r"\s+", " ", answer.text.replace("&#39;", "'"))
+    return re.sub(r"\s+", " ", answer.text)
 
 
 def judge(database: Database, *said: tuple[str, ...]) -> None:
@@ -82,7 +82,7 @@ def test_both_alphas_are_shown_only_where_they_differ(lead: TestClient, database
     text = shown(lead, "agreement")
     assert "Alpha, comparisons counted equally" in text
     assert "counts each judgment of a pair the same, as published" in text
-    assert "Fleiss' kappa" in text
+    assert "Fleiss’ kappa" in text
     assert "clustered by prompt" in text
 
 
@@ -90,7 +90,7 @@ def test_equal_overlap_shows_one_alpha(lead: TestClient, database: Database) -> 
     judge(database, *[("a", "a")] * 3, *[("a", "b")] * 2)
     text = shown(lead, "agreement")
     assert "Alpha, comparisons counted equally" not in text
-    assert "Cohen's kappa" in text
+    assert "Cohen’s kappa" in text
 
 
 def test_ties_alone_are_not_called_unjudged(lead: TestClient, database: Database) -> None:
@@ -122,7 +122,7 @@ def test_kappas_of_thumbs_stand_beside_their_alpha(lead: TestClient, database: D
             for who, is_up in ((owner, n < 15), (other, n < 18)):
                 vote(session, comparison, who, thumb="up" if is_up else "down", shown_order=(0,))
     text = shown(lead, "agreement")
-    assert "Fleiss' kappa of thumbs" in text
+    assert "Fleiss’ kappa of thumbs" in text
     assert KAPPAS in text
     thumbs = lead.get("/api/v1/projects/desk/agreement").json()["thumbs"]
     # Observed 0.9; expected 0.5 * 0.6 + 0.5 * 0.4.

@@ -290,7 +290,7 @@ def test_a_changed_secret_of_the_server_leaves_recovery_codes(
     client.post("/sign-in", data=FORM)
     answer = client.post("/sign-in/code", data={"code": phone.code})
     assert answer.status_code == 401
-    assert "the server's secret has changed" in unescape(answer.text)
+    assert "the server’s secret has changed" in unescape(answer.text)
     assert client.post("/sign-in/code", data={"recovery_code": codes[0]}).status_code == 303
 
 

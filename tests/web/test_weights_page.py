@@ -76,7 +76,7 @@ def test_the_proposal_is_put_to_use_with_one_click_and_taken_back(
     assert desk.post("", form).headers["location"] == PAGE.format(slug=desk.slug)
     page = desk.page()
     assert "In use since" in page
-    assert "Put to use by lead" in page
+    assert "Put into use by lead" in page
     assert ">in use</span>" in page
     assert "Use in the next round" not in page
     (since,) = re.findall(r'name="since" value="([^"]+)"', page)

@@ -15,12 +15,15 @@ PATTERNS: Final = {
         r"(?<![\d,.–:] )(?<![\d,.–:/-])\b1 "
         r"(?!is |was |has |as |minus |plus |keeps |waits |loss |process )[a-z]{2,}s\b"
     ),
+    "a straight apostrophe": re.compile(r"(?<=[A-Za-z])'(?:s|t|re|ve|ll)\b"),
+    "a hyphen as a minus sign": re.compile(r"(?<![\w.)\]-])-\d+(?:[.,]\d+)*(?![\w-])"),
     "a before a vowel": re.compile(r"\b[Aa] (?!is\b|and\b|against\b|one\b|un[it]|us|eu)[aeiou]\w+"),
 }
 TYPED: Final = frozenset(
     {
         *("response_a", "response_b"),  # columns of a file
         "enable_thinking",  # an argument of a chat template
+        "-1",  # a side of planted scores, which have none
     }
 )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+from app.domain import signs
 from app.domain.gate_policies import Gate
 from app.domain.gates.verdicts import PlanRemedy, Verdict, several, share, working
 from app.domain.plan import RoundPlan
@@ -62,7 +63,7 @@ class LeftOutFigures:
         if self.too_long:
             yield f"{self.too_long:,} are too long under the limit of {self.limit:,} tokens."
         if self.refused:
-            yield f"{self.refused:,} are refused by the model's chat template."
+            yield f"{self.refused:,} are refused by the model’s chat template."
 
     def _remedies(self) -> Iterator[PlanRemedy]:
         if self.too_long and self.enough is not None and self.enough != self.limit:
@@ -233,7 +234,7 @@ class PolicyFigures:
         return Verdict(
             Gate.POLICY,
             fires,
-            f"KL {self.kl_nats:.2f} nats, reward {self.gain:+.2f} after "
+            f"KL {self.kl_nats:.2f} nats, reward {signs.signed(self.gain, 2)} after "
             f"{several(self.steps, 'step')}",
             f"KL of {KL_LEAST_NATS:g} nats and a reward of {GAIN_LEAST:+g}",
             self._reason() if fires else "",
@@ -248,12 +249,12 @@ class PolicyFigures:
             )
         if self.kl_nats < KL_LEAST_NATS:
             return (
-                f"After {several(self.steps, 'step')} the policy still writes as the model it "
+                f"After {several(self.steps, 'step')} the policy still writes like the model it "
                 f"started from (KL {self.kl_nats:.3f} nats); people would compare like with like."
             )
         return (
             f"The policy has moved (KL {self.kl_nats:.2f} nats), but its reward has not risen "
-            f"({self.gain:+.2f})."
+            f"({signs.signed(self.gain, 2)})."
         )
 
     def _remedies(self, plan: RoundPlan) -> Iterator[PlanRemedy]:

@@ -47,7 +47,7 @@ def find(servers: Sequence[AllowedServer], url: str) -> AllowedServer:
             return server
     listed = ", ".join(server.url for server in servers) or "none"
     raise Invalid(
-        f"server {url} is not among those that AI judges may use ({SETTING}): {listed}; {REMEDY}"
+        f"server {url} is not among those that AI judges may use ({SETTING}: {listed}); {REMEDY}"
     )
 
 

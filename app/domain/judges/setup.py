@@ -61,7 +61,9 @@ class JudgeLimits:
         optional("price_out", self.price_out, 0.0, 1_000_000.0)
         optional("budget", self.budget, 0.0, 1_000_000_000.0)
         if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
-            raise Invalid(f"currency must be three capitals, such as USD, not {self.currency!r}")
+            raise Invalid(
+                f"currency must be three capital letters, such as USD, not {self.currency!r}"
+            )
         if (self.price_in is None) != (self.price_out is None):
             raise Invalid("price_in and price_out must both be given, or neither")
         if self.budget is not None and self.price_in is None:

@@ -8,6 +8,7 @@ below is "less": a wide one is said to be unclear. An interval of alpha that rea
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.domain import signs
 from app.domain.measures import Interval, Measure
 from app.domain.page_verdicts.labelers import LabelerHabits, unusual_of
 from app.domain.page_verdicts.verdict import (
@@ -166,4 +167,4 @@ def _in_words(measure: Measure) -> str:
     if not isinstance(measure.value, int | float):
         return "not defined"
     interval = f" [{low:.2f}, {high:.2f}]" if isinstance(measure.interval, Interval) else ""
-    return f"{value:.2f}{interval}"
+    return signs.with_minus(f"{value:.2f}{interval}")

@@ -6,6 +6,7 @@ is compared with chance and with people on the same held-out votes, and a policy
 
 from dataclasses import dataclass
 
+from app.domain import signs
 from app.domain.page_verdicts import evaluation
 from app.domain.page_verdicts.evaluation import EvaluationEvidence
 from app.domain.page_verdicts.verdict import Advice, Figure, Insight, PageVerdict, Tone
@@ -105,7 +106,7 @@ def _of_reward(found: RewardEvidence | None) -> PageVerdict:
     figures: dict[str, Figure] = {
         "accuracy": in_percent(found.accuracy, found.low, found.high),
         "human": "" if found.human is None else in_percent(found.human, None, None),
-        "more": "" if found.more is None else f"{100 * found.more:+.1f}",
+        "more": "" if found.more is None else signs.signed(100 * found.more, 1),
     }
     low = found.accuracy if found.low is None else found.low
     high = found.accuracy if found.high is None else found.high

@@ -48,7 +48,7 @@ TITLES: Mapping[str, str] = {
     UNPAIRED: "Unpaired (prompt, completion, label)",
     DEMONSTRATIONS[0]: "Demonstrations (messages), written and edited",
     DEMONSTRATIONS[1]: "Demonstrations (prompt, completion), written and edited",
-    RICH: "Rich: every vote, under the labeler's pseudonym",
+    RICH: "Rich: every vote, under the labeler’s pseudonym",
     TRAINING: "Training rows with token ids",
 }
 """The formats on offer, in the order they are listed."""

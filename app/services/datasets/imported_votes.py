@@ -289,7 +289,7 @@ def _on_own_scales(
         if stored != name and scale is not None:
             tally.remark(
                 f"Ratings on “{name}” are kept as “{stored}”, because the file rates from "
-                f"{scale[0]} to {scale[1]} and the project's “{name}” has another scale."
+                f"{scale[0]} to {scale[1]} and the project’s “{name}” has another scale."
             )
     return [
         replace(imported, vote=_renamed(imported.vote, imported.scales, names))

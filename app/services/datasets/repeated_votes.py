@@ -76,7 +76,7 @@ def find(
         return Repeats()  # this file was imported before, under a name of its own
     tags = [tag for tag in matches if tag != own and matches[tag].repeated]
     if not tags:
-        missing = "No vote without a labeler's name repeats a judgment of an earlier file"
+        missing = "No vote without a labeler’s name repeats a judgment of an earlier file"
         return Repeats(None, f"{missing}; they have labelers of their own." * bool(same_labelers))
     best = max(tags, key=lambda tag: (matches[tag].repeated, -matches[tag].contradicted))
     found = matches[best]
@@ -92,7 +92,7 @@ def _said(session: Session, found: _Matches, total: int, *, is_same: bool) -> st
     against = f", and {found.contradicted:,} contradict them" if found.contradicted else ""
     # The first votes stand for the file.
     seen = (
-        f"{found.repeated:,} of {total:,} votes without a labeler's name repeat judgments of an "
+        f"{found.repeated:,} of {total:,} votes without a labeler’s name repeat judgments of an "
         f"earlier file, whose prompts came from “{source}”{against}"
     )
     if is_same:

@@ -88,14 +88,14 @@ def _reason(lanes: _Lanes, job: Job) -> str:
         )
     if not lanes.serving[job.queue]:
         return (
-            f"Waiting for a worker: none is running that takes jobs of the queue {job.queue}. "
-            "The operator can start one."
+            f"Waiting for a worker: no running worker takes jobs from the {job.queue.upper()} "
+            "queue. The operator can start one."
         )
     running = lanes.running[job.queue]
-    doing = f" It is busy with: {', '.join(running)}." if running else ""
+    doing = f" Running now: {', '.join(running)}." if running else ""
     ahead = sum(
         queue == job.queue and (-priority, id) < (-job.priority, job.id)
         for queue, priority, id in lanes.waiting
     )
-    before = f" {ahead} job{'s' if ahead != 1 else ''} before this one." if ahead else ""
+    before = f" {ahead} job{'s' if ahead != 1 else ''} ahead of this one." if ahead else ""
     return f"Waiting for a worker.{doing}{before}"

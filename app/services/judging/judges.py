@@ -161,8 +161,8 @@ def let_alone(session: Session, judge: Judge, reason: str, *, actor_id: int | No
     reason = reason.strip()
     if not 0 < len(reason) <= REASON_MOST:
         raise Invalid(
-            "to let a judge label alone without a comparison with people needs a reason of 1 to "
-            f"{REASON_MOST} characters"
+            f"a reason of 1 to {REASON_MOST:,} characters is needed to let a judge label alone "
+            "without a comparison with people"
         )
     judge.alone_reason, judge.alone_by_id, judge.alone_at = reason, actor_id, now(session)
     session.flush()

@@ -35,7 +35,7 @@ from app.services.quality.repeats import SameAgain
 NO_GOLD = "no gold comparison judged"
 NO_REPEAT = "no comparison judged twice"
 NO_FIRST_CHOICE = "no judgment with a single first choice and a recorded display order"
-NO_LENGTH_CHOICE = "no choice between two completions of different length"
+NO_LENGTH_CHOICE = "no choice between two responses of different length"
 NO_JUDGMENT = "nothing judged"
 NO_THUMB = "no thumb given"
 

@@ -115,7 +115,7 @@ def take_back(
     current = datetime.fromisoformat(entries[-1]["since"])
     if since is not None and since != current:
         raise Conflict(
-            f"the weights in use in {project.name} have been changed at {current.isoformat()}; "
+            f"the weights in use in {project.name} were changed at {current:%Y-%m-%d %H:%M} UTC; "
             "reload to see them"
         )
     *earlier, _ = entries

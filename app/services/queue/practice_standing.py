@@ -126,7 +126,10 @@ def begin_again(session: Session, project: Project, member: Membership) -> None:
     """
     current = standing(session, project, member.user_id)
     if not current.is_complete:
-        raise Conflict(f"this run is not complete: {current.left} of {current.total} are left")
+        raise Conflict(
+            f"this practice run is not complete: {current.left} of {current.total} are still to be "
+            "judged"
+        )
     member.practice_run += 1
     session.flush()
 

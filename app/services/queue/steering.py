@@ -108,7 +108,8 @@ def restore(session: Session, project_id: int, comparison_id: int, *, actor_id: 
     again = comparisons.asked_again(session, comparison)
     if again is not None:
         raise Conflict(
-            f"comparison {comparison_id} was asked again as {again}; withdraw that one first"
+            f"comparison {comparison_id} was asked again as comparison {again}; withdraw that one "
+            "first"
         )
     if comparison.is_withdrawn:
         comparisons.restore(session, comparison_id)

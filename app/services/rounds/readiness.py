@@ -168,7 +168,7 @@ def _check_judgments(project: Project, plan: RoundPlan) -> None:
         raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
     if k < 2 and plan.choose.rule is not ChoiceRule.RANDOM:
         raise Invalid(
-            f"the rule {plan.choose.rule} chooses comparisons of 2 or more completions; those of "
+            f"the rule {plan.choose.rule} chooses comparisons of 2 or more responses; those of "
             f"{project.name} have {k}"
         )
 
@@ -177,21 +177,21 @@ def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -
     """Refuse judgments that the reward model or the plan's algorithm cannot learn from."""
     if not KINDS[kind].judges_completions:
         raise NotReady(
-            f"a round learns from judgments of completions; {project.name} asks labelers to "
-            f"{kind} their own completions, which only SFT learns from",
+            f"a round learns from judgments of responses; {project.name} asks labelers to "
+            f"{kind} responses of their own, which only SFT learns from",
             Remedy.TASK,
         )
     fewest = KINDS[kind].fewest
     if k < fewest:
         raise NotReady(
-            f"a round needs comparisons of {fewest} or more completions for {kind}; "
+            f"a round needs comparisons of {fewest} or more responses for {kind}; "
             f"{project.name} has {k}",
             Remedy.TASK,
         )
     if plan.policy.algorithm is Algorithm.DPO and not KINDS[kind].implies_pairs(k):
         raise Invalid(
-            f"dpo learns from pairs of completions, and {kind} of {k} in {project.name} implies "
-            "none; choose ppo, rloo or best-of-n"
+            f"DPO learns from pairs of responses, and {kind} of {k} in {project.name} implies "
+            "none; choose PPO, RLOO or best of n"
         )
 
 

@@ -51,7 +51,7 @@ def check(access: LeadAccess) -> BaseModelOut:
 def _base(access: ProjectAccess) -> ChosenBase:
     base = base_models.in_use(access.session, access.project)
     if base is None:
-        raise NotFound(f"{access.project.name} has no base model that could be checked")
+        raise NotFound(f"there is no base model in {access.project.name} to check")
     return base
 
 

@@ -228,7 +228,9 @@ def use(
         page = _page(access, comparison_id, str(error))
         return render(request, "comparisons/one.html", page, status=422)
     return redirect(
-        request, _url(access, made.id), notice=f"All labelers will be asked it ({purpose})."
+        request,
+        _url(access, made.id),
+        notice=f"All labelers will be asked to judge it ({page_words.purpose(purpose)}).",
     )
 
 

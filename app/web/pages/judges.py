@@ -33,7 +33,7 @@ TASKS: Mapping[str, str] = {
     JudgeTask.TRY: "try one comparison",
     JudgeTask.COMPARE: "compare with people",
     JudgeTask.LABEL: "label",
-    JudgeTask.EVALUATE: "judge an evaluation, beside people",
+    JudgeTask.EVALUATE: "judge an evaluation, alongside people",
     JudgeTask.DECIDE: "decide an evaluation",
 }
 OUTCOMES: Mapping[str, str] = {

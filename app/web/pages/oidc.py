@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # it needs the extra `oidc`
 router = addresses.page_router()
 
 _LOST = (
-    "this browser did not begin this sign-in, or more than ten minutes ago: sign in again, in one "
-    "tab, with cookies allowed"
+    "this sign-in did not begin in this browser, or began more than ten minutes ago: sign in again "
+    "in a single tab, with cookies allowed"
 )
 
 

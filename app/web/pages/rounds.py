@@ -188,7 +188,7 @@ def override(
         lambda round_: gate_decisions.override(
             access.session, round_, gate, note=note, actor_id=access.user.id
         ),
-        "The check is overridden, which the cards of this round's models say.",
+        "The check is overridden, which the cards of this round’s models say.",
     )
 
 

@@ -176,7 +176,7 @@ def show_base_model(request: Request, access: LeadAccess) -> Response:
     """Return the part on the base model, which refreshes itself while the model is checked."""
     page = _page(access)
     if page.base is None:
-        raise NotFound(f"{access.project.name} has no base model to show")
+        raise NotFound(f"there is no base model in {access.project.name} to show")
     return render(request, "settings/_base_model.html", page, fragment=True)
 
 

@@ -33,7 +33,7 @@ def test_only_listed_servers_are_found() -> None:
     assert servers.find(listed, "http://127.0.0.1:8000/v1/") is listed[1]
     with pytest.raises(Invalid, match=r"http://127\.0\.0\.1:8000/v2 is not among those"):
         servers.find(listed, "http://127.0.0.1:8000/v2")
-    with pytest.raises(Invalid, match=r"none; the operator"):
+    with pytest.raises(Invalid, match=r"none\); the operator"):
         servers.find((), "http://x/v1")
 
 

@@ -35,7 +35,7 @@ def test_corrected_file_adds_the_corrected_row_for_the_same_labeler(database: Da
         run = take(session, project, ROWS)
         assert (run.counts["judgments_new"], labelers(session)) == (1, 1)
         (remark,) = run.remarks
-        assert "5 of 6 votes without a labeler's name repeat" in remark
+        assert "5 of 6 votes without a labeler’s name repeat" in remark
         assert "“umfrage.csv”: they count as votes of the same labelers" in remark
         # A third version, and the same again, still are of the same labeler.
         grown = [*ROWS, "Question 6?;Yes.;No.;a\n"]
@@ -91,4 +91,4 @@ def test_file_without_repeats_says_nothing_unless_the_same_labelers_were_chosen(
         take(session, project, ROWS[:3])
         assert take(session, project, ROWS[3:5]).remarks == []
         (remark,) = take(session, project, ROWS[5:], same=True).remarks
-        assert remark.startswith("No vote without a labeler's name repeats")
+        assert remark.startswith("No vote without a labeler’s name repeats")

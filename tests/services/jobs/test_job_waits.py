@@ -24,13 +24,13 @@ def test_no_worker_a_busy_one_and_the_jobs_before_are_named(session: Session) ->
     job = enqueue(session, "score")
     enqueue(session, "export")
     workers.seen(session, Description("cpu-1", ["cpu"], "", "1"), job_id=None)
-    assert "none is running that takes jobs of the queue gpu" in job_waits.why(session, job)
+    assert "no running worker takes jobs from the GPU queue" in job_waits.why(session, job)
     workers.seen(session, Description("gpu-1", ["gpu"], "", "1"), job_id=None)
-    assert job_waits.why(session, job) == "Waiting for a worker. 2 jobs before this one."
+    assert job_waits.why(session, job) == "Waiting for a worker. 2 jobs ahead of this one."
     assert job_waits.why(session, urgent) == "Waiting for a worker."
     first.state, first.worker = JobState.RUNNING, "gpu-1"
     assert job_waits.why(session, job) == (
-        "Waiting for a worker. It is busy with: training a policy. 1 job before this one."
+        "Waiting for a worker. Running now: training a policy. 1 job ahead of this one."
     )
 
 

@@ -129,7 +129,7 @@ def test_right_and_wrong_come_with_the_answer_and_the_reason(desk: Desk) -> None
 
 def test_nobody_labels_before_they_pass(desk: Desk) -> None:
     state = queue_progress.state(desk.session, desk.project, desk.labeler_id)
-    assert why_empty(state) == ("This project asks you to pass the practice first.",)
+    assert why_empty(state) == ("You must pass this project’s practice before you can label.",)
     assert desk.claimed() is None
     desk.run(right=3)
     assert desk.claimed() is not None
@@ -147,7 +147,7 @@ def test_a_run_below_the_mark_is_repeated(desk: Desk) -> None:
 
 def test_a_run_is_not_begun_again_before_it_is_complete(desk: Desk) -> None:
     desk.pick(desk.next()[0], RIGHT)
-    with pytest.raises(Conflict, match="3 of 4 are left"):
+    with pytest.raises(Conflict, match="3 of 4 are still to be judged"):
         practice_standing.begin_again(desk.session, desk.project, desk.member)
 
 

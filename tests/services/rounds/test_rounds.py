@@ -167,7 +167,7 @@ def test_progress_counts_judgments(work: Session, project: Project) -> None:
     [
         ({"base_model": None}, "choose a base model"),
         ({"base_model": "starter"}, "starter model is untrained"),
-        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "their own completions"),
+        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "responses of their own"),
         ({"k": 1}, "comparisons of 2 or more"),
     ],
 )

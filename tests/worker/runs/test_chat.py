@@ -264,12 +264,12 @@ def test_the_page_can_say_what_is_waited_for(desk: Database) -> None:
         chat = start(session, "Policy 1")
         assert chats.waits_for(session, chat) == ""
         chats.say(session, chat, "Hello.")
-        assert "none is running" in chats.waits_for(session, chat)
+        assert "no running worker" in chats.waits_for(session, chat)
         workers.seen(session, Description("gpu-1", ["gpu"], "", "1"), job_id=None)
         other = jobs.enqueue(session, kind="policy", queue="gpu", payload={})
         other.state, other.worker = JobState.RUNNING, "gpu-1"
         said = chats.waits_for(session, chat)
-        assert said == "Waiting for a worker. It is busy with: training a policy."
+        assert said == "Waiting for a worker. Running now: training a policy."
 
 
 def test_the_models_stay_where_the_waiting_job_is_of_another_worker(desk: Database) -> None:

@@ -291,7 +291,7 @@ def test_a_judge_labels_alone_after_a_comparison_or_with_a_reason_on_record(
         judge = session.get_one(Judge, judge_id)
         with pytest.raises(Conflict, match="compared with people on 0 of the 3"):
             judge_jobs.label(session, judge, 5, actor_id=None)
-        with pytest.raises(Invalid, match="needs a reason"):
+        with pytest.raises(Invalid, match="a reason of 1 to 1,000"):
             judges.let_alone(session, judge, " ", actor_id=None)
     compare(database, judge_id, 3)
     result = judged.run(database, tmp_path, AllowedServer(served.url))
