@@ -85,6 +85,12 @@ def test_what_is_not_http_is_told_so_with_the_usual_headers(address: tuple[str, 
         assert status in {400, 403}
 
 
+def test_a_length_of_very_many_digits_is_a_number(address: tuple[str, int]) -> None:
+    head = b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: "
+    assert b"415 Unsupported" in converse(address, head + b"0" * 5000 + b"1\r\n\r\na")
+    assert b"413 " in converse(address, head + b"0" * 5000 + b"9" * 18 + b"\r\n\r\na")
+
+
 def test_a_client_that_falls_silent_is_let_go(address: tuple[str, int]) -> None:
     body = b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n"
     kind = b"content-type: application/x-www-form-urlencoded\r\n\r\nemail="
