@@ -1,6 +1,7 @@
 """`create_app(settings)`: the one place where the web application is assembled."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -59,6 +60,8 @@ def create_app(
     application.state.database = database or Database(settings.database, pool_size=threads)
     engine = application.state.database.engine
     application.state.write_gate = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+    application.state.seats = asyncio.Semaphore(threads)
+    application.state.streams = Counter()  # of chats, by whose they are
     application.state.secret = settings.secret
     application.state.oidc = _provider(settings)
     application.state.artifacts = settings.artifacts

@@ -11,6 +11,7 @@ from enum import StrEnum
 from app.domain.bounds import between, optional, training
 from app.domain.judged_by import JudgedBy
 from app.domain.lora import Lora
+from app.domain.repeats import repeated
 from app.domain.reward_parts import (
     LEARNED,
     RULES,
@@ -143,9 +144,9 @@ class RewardPlan:
 
     def _check_labelers(self) -> None:
         names = [labeler_weight.labeler for labeler_weight in self.labelers or ()]
-        for name in names:
-            if names.count(name) > 1:
-                raise Invalid(f"labeler {name} must have one weight, not {names.count(name)}")
+        name = repeated(names)
+        if name is not None:
+            raise Invalid(f"labeler {name} must have one weight, not {names.count(name)}")
 
     def _check_parts(self) -> None:
         between("reward weight", self.weight, 0.0, 100.0)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from app.domain.digits import number_of
 from app.errors import Invalid
 from app.formats.records import Row
 
@@ -127,7 +128,8 @@ def _typed(name: str, meaning: str) -> str | bool | int:
     """Return a meaning as the field holds it: a label is true or false, a choice a number."""
     if meaning.casefold() in ("true", "false"):
         return meaning.casefold() == "true"
-    return int(meaning) if name != "winner" and meaning.isdecimal() else meaning
+    number = None if name == "winner" else number_of(meaning)
+    return meaning if number is None else number
 
 
 def _check_taken(

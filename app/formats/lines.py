@@ -13,6 +13,7 @@ from itertools import chain
 from math import isfinite
 from typing import NamedTuple, NoReturn
 
+from app.domain.repeats import repeated
 from app.errors import Invalid
 from app.formats.charsets import REMEDY
 from app.formats.records import Rejected, Row
@@ -199,9 +200,7 @@ def _finite(text: str) -> float:
 def _refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise Invalid(f"the field {repeated!r} appears twice")
+        raise Invalid(f"the field {repeated(name for name, _ in pairs)!r} appears twice")
     return values
 
 

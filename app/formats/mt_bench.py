@@ -3,6 +3,7 @@
 The second turn is asked after the model's own response to the first, so the prompt holds both.
 """
 
+from app.domain.digits import number_of
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
@@ -31,7 +32,8 @@ def write(record: PromptRecord) -> Row:
 
 
 def _number_or_text(name: str) -> int | str:
-    return int(name) if name.isascii() and name.isdecimal() and str(int(name)) == name else name
+    number = number_of(name)
+    return name if number is None or str(number) != name else number
 
 
 FORMAT = Format(

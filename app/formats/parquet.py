@@ -13,6 +13,7 @@ from decimal import Decimal
 from importlib import import_module
 from typing import Any, BinaryIO
 
+from app.domain.repeats import repeated
 from app.errors import Invalid
 from app.formats.lines import Limits, RawRow
 from app.formats.records import Rejected
@@ -30,13 +31,14 @@ def rows(chunks: Iterable[bytes], limits: Limits) -> Iterator[RawRow | Rejected]
     with spooled(chunks, limits) as (file, size):
         allowed = max(limits.line_bytes, size * limits.gzip_ratio)
         total = 0
-        for number, values in enumerate(_values(file), 1):
+        grown = f"the Parquet data grow more than {limits.gzip_ratio} times"
+        for number, values in enumerate(_values(file, allowed, grown), 1):
             data = json.dumps(values, ensure_ascii=False, default=_plain).encode(
                 "utf-8", "surrogatepass"
             )
             total += len(data)
             if total > allowed:
-                raise Invalid(f"the Parquet data grow more than {limits.gzip_ratio} times")
+                raise Invalid(grown)
             if len(data) > limits.line_bytes:
                 reason = f"the row is longer than {limits.line_bytes} bytes"
                 yield Rejected(number, reason, data[: limits.line_bytes])
@@ -44,8 +46,11 @@ def rows(chunks: Iterable[bytes], limits: Limits) -> Iterator[RawRow | Rejected]
                 yield RawRow(number, data)
 
 
-def _values(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Yield rows as dictionaries, with one batch in memory at a time."""
+def _values(file: BinaryIO, allowed: int, grown: str) -> Iterator[dict[str, Any]]:
+    """Yield rows as dictionaries, with one batch in memory at a time.
+
+    A single value is unpacked as a whole, so what the file says of its columns is asked before.
+    """
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
@@ -53,13 +58,20 @@ def _values(file: BinaryIO) -> Iterator[dict[str, Any]]:
     try:
         source = parquet.ParquetFile(file)
         names = source.schema_arrow.names
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        if (twice := repeated(names)) is not None:
             raise Invalid(f"the file names the column {twice!r} twice")
+        if _unpacked(source.metadata) > allowed:
+            raise Invalid(grown)
         for batch in source.iter_batches(batch_size=_ROWS):
             yield from batch.to_pylist()
-    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise Invalid(f"the Parquet data are damaged: {str(error).splitlines()[0]}") from error
+
+
+def _unpacked(metadata: Any) -> int:
+    """Return the bytes of the largest group of rows, unpacked."""
+    groups = (metadata.row_group(n) for n in range(metadata.num_row_groups))
+    return max((group.total_byte_size for group in groups), default=0)
 
 
 def _plain(value: object) -> str | float:

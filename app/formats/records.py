@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app.domain import earlier_turns
 from app.domain.judgment_kinds import THUMB_REASONS, check_k, kind_named
 from app.domain.ranking import Ranking, Strength
+from app.domain.repeats import repeated
 from app.errors import Invalid
 from app.formats.member_names import Filed
 
@@ -242,10 +243,10 @@ class ComparisonRecord(Filed):
             check_k(kind, count)
         elif not self.candidates:
             raise Invalid("there are no completions")
-        names = [vote.labeler for vote in self.votes]
+        twice = repeated(vote.labeler for vote in self.votes if vote.labeler)
+        if twice is not None:
+            raise Invalid(f"labeler {twice} votes twice")
         for vote in self.votes:
-            if vote.labeler and names.count(vote.labeler) > 1:
-                raise Invalid(f"labeler {vote.labeler} votes twice")
             if vote.ranking is not None and len(vote.ranking.ranks) != count:
                 raise Invalid(f"{count} completions have {len(vote.ranking.ranks)} ranks")
             if vote.shown_order and sorted(vote.shown_order) != list(range(count)):

@@ -16,6 +16,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from app.domain.repeats import repeated
 from app.errors import Invalid
 from app.formats import jsonl, unused_signals
 from app.formats.charsets import REMEDY
@@ -72,7 +73,7 @@ def read(stream: Iterable[RawRow | Rejected], limits: Limits, known: Collection[
 
     Raises Invalid if the header names a column twice.
     """
-    source = _Lines(stream)
+    source = _Lines(stream, limits)
     first = next((line for line in source if line.strip()), "")
     if separator := _SEPARATOR_LINE.fullmatch(first.strip("\n").encode()):
         delimiter = separator[1].decode("latin-1")
@@ -111,10 +112,16 @@ def guarded(cell: str) -> str:
 class _Lines:
     """Lines as text for the CSV reader, which asks for another line while a quote is open."""
 
-    def __init__(self, stream: Iterable[RawRow | Rejected]) -> None:
+    def __init__(self, stream: Iterable[RawRow | Rejected], limits: Limits) -> None:
         self.stream = iter(stream)
+        self.limits = limits
         self.number = 0
         self.held = ""
+        self._of_row = 0  # bytes
+
+    def begin_row(self) -> None:
+        """Count the lines from here on as those of another row."""
+        self._of_row = 0
 
     def __iter__(self) -> "_Lines":
         return self
@@ -128,6 +135,9 @@ class _Lines:
             self.number = item.line
             raise Invalid(item.reason)
         self.number = item.number
+        self._of_row += len(item.data)
+        if self._of_row > self.limits.line_bytes:
+            raise Invalid(f"the row is longer than {self.limits.line_bytes} bytes")
         try:
             return item.data.decode("utf-8-sig" if item.number == 1 else "utf-8") + "\n"
         except UnicodeDecodeError as error:
@@ -141,6 +151,7 @@ def _rows(
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     while True:
         started = source.number + 1
+        source.begin_row()
         try:
             cells = next(reader)
         except StopIteration:
@@ -203,7 +214,6 @@ def _named(cells: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
         name = cell.strip().lower()
         # The index column of a table written by pandas has no name.
         names.append(spelled.get(name, name) or f"column {n}")
-    for name in names:
-        if names.count(name) > 1:
-            raise Invalid(f"the header names the column {name!r} twice")
+    if (twice := repeated(names)) is not None:
+        raise Invalid(f"the header names the column {twice!r} twice")
     return tuple(names)

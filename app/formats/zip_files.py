@@ -2,14 +2,19 @@
 
 The names in an archive are only shown, never used as paths. The sizes in the headers are not
 trusted; bytes are counted as they are decompressed. Nested zip archives are refused.
+
+The list of files at the end of an archive is read into memory as a whole, where it takes ten times
+its size, so its size is limited before.
 """
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final, cast
 
 from app.errors import Invalid
 from app.formats import member_names
@@ -31,6 +36,13 @@ _CARDS = frozenset(
 _TEXTS = frozenset(("txt", "md", "rst", "html", "cff"))
 _DOCUMENTS = (".md", ".pdf", ".html", ".docx", ".png", ".jpg", ".jpeg", ".gif")
 _WORKBOOK = "xl/workbook.xml"
+_LISTING_MOST: Final = 1 << 20
+"""Bytes of the list of files; a thousand long names take less."""
+_DAMAGES: Final = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, ValueError),
+)
+"""What the library raises on damaged archives, other than for what it does not support."""
 
 
 @dataclass(slots=True)
@@ -85,7 +97,7 @@ class Archive:
                         raise Invalid("a zip archive inside a zip archive is not read")
                     is_first = False
                     yield chunk
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except _DAMAGES as error:
             raise Invalid(f"the zip data are damaged: {error}") from error
         except NotImplementedError as error:
             raise Invalid(f"the zip data cannot be unpacked: {error}") from error
@@ -107,7 +119,7 @@ def opened(chunks: Iterable[bytes], limits: Limits) -> Iterator[Archive]:
     """
     with spooled(chunks, limits) as (file, size):
         ratio = max(limits.line_bytes, size * limits.gzip_ratio)
-        archive = Archive(_zip_file(file), min(ratio, limits.archive_bytes), limits)
+        archive = Archive(_zip_file(file, limits), min(ratio, limits.archive_bytes), limits)
         infos = archive.file.infolist()
         if any(info.filename == _WORKBOOK for info in infos):
             raise Invalid("the file is an Excel workbook; save its sheet as CSV")
@@ -125,10 +137,30 @@ def shown(info: zipfile.ZipInfo) -> str:
     return name if len(name) <= _NAME_LONGEST else f"…{name[1 - _NAME_LONGEST :]}"
 
 
-def _zip_file(file: BinaryIO) -> zipfile.ZipFile:
+class _InPieces:
+    """A file that is only read in pieces, such as those of its members."""
+
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+        self._file = file
+        self._limits = limits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size if 0 <= size <= _LISTING_MOST else _LISTING_MOST + 1)
+        if len(data) > _LISTING_MOST:
+            raise Invalid(
+                f"the zip archive holds more than {self._limits.archive_files} files, or their "
+                "names are too long"
+            )
+        return data
+
+
+def _zip_file(file: BinaryIO, limits: Limits) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        return zipfile.ZipFile(cast(BinaryIO, _InPieces(file, limits)))
+    except _DAMAGES as error:
         raise Invalid(f"the zip data are damaged: {error}") from error
 
 

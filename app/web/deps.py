@@ -105,16 +105,18 @@ def allowed_servers(request: Request) -> AllowedServers:
 
 
 async def turn(request: Request) -> AsyncIterator[None]:
-    """Wait for the turn to write if the database allows a single writer.
+    """Wait for a seat, and before for the turn to write if the database allows a single writer.
 
     SQLite's own wait is unfair and blocks a thread; forty waiting requests would leave no thread
-    for the one whose turn it is.
+    for the one whose turn it is. And a request holds its connection from one dependency to the
+    next, each of which needs a thread: without seats, as few as there are threads, all threads
+    could wait for connections of requests that wait for threads.
     """
     gate: asyncio.Lock | None = request.app.state.write_gate
-    if gate is None or request.method in security.SAFE_METHODS:
-        yield
-        return
-    async with gate:
+    seats: asyncio.Semaphore = request.app.state.seats
+    if request.method in security.SAFE_METHODS:
+        gate = None
+    async with gate if gate is not None else nullcontext(), seats:
         yield
 
 

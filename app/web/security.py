@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.domain.digits import LARGEST, number_of
 from app.errors import Forbidden
 from app.web import transport
 
@@ -149,7 +150,10 @@ def too_large(most: int) -> HTTPException:
 def declared_length(scope: Scope) -> int | None:
     """Return the length of the body that the request declares; None if it declares none."""
     declared = Headers(scope=scope).get("content-length", "")
-    return int(declared) if declared.isascii() and declared.isdigit() else None
+    if not (declared.isascii() and declared.isdecimal()):
+        return None
+    length = number_of(declared)
+    return LARGEST if length is None else length
 
 
 def has_body(scope: Scope) -> bool:

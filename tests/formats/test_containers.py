@@ -110,6 +110,25 @@ def test_parquet_that_grows_too_much_is_stopped() -> None:
     assert len(found) < 5000
 
 
+def test_one_value_of_parquet_that_grows_too_much_is_never_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = parquet_file([{"prompt": "q" * 2**22}], compression="zstd", use_dictionary=False)
+    monkeypatch.delattr(pyarrow.parquet.ParquetFile, "iter_batches")
+    with pytest.raises(Invalid, match="grow more than 200 times"):
+        formats.read([data])
+
+
+@pytest.mark.parametrize("kind", [pyarrow.timestamp("us"), pyarrow.date32()])
+def test_a_time_that_no_calendar_has_is_named(kind: pyarrow.DataType) -> None:
+    far = 2**62 if pyarrow.types.is_timestamp(kind) else 2**30
+    table = pyarrow.table({"prompt": ["q"], "at": pyarrow.array([far], kind)})
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(table, out)
+    with pytest.raises(Invalid, match="the Parquet data are damaged"):
+        formats.read([out.getvalue()])
+
+
 def test_parquet_that_cannot_be_read_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     data = parquet_file([{"prompt": "q"}])
     with pytest.raises(Invalid, match="the Parquet data are damaged"):

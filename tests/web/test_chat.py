@@ -1,7 +1,10 @@
 """The chat page and its API: what is shown, what is escaped, who may read what."""
 
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -12,6 +15,7 @@ from app.models import Chat, Checkpoint, CheckpointKind, ModelReply, ReplyState,
 from app.services.checkpoints import chat_replies
 from app.services.people import accounts
 from app.services.project import projects
+from app.web.pages import chat
 
 SignIn = Callable[..., TestClient]
 HTML = {"accept": "text/html"}
@@ -110,6 +114,24 @@ def test_the_stream_sends_the_exchange_and_ends_when_it_is_done(
     assert streamed.startswith("event: live\ndata: ")
     assert "Because. 0" in streamed
     assert streamed.rstrip().endswith("event: done\ndata:")
+
+
+def test_a_person_has_no_more_streams_than_pages(
+    application: Any, lead: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = begin(lead, database)
+    monkeypatch.setattr(chat, "LONGEST_S", 3)
+    monkeypatch.setattr(chat, "STREAMS_MOST", 1)
+    with ThreadPoolExecutor() as pool:
+        opened = pool.submit(lead.get, f"{address}/events")
+        while not application.state.streams.total():
+            time.sleep(0.01)
+        refused = lead.get(f"{address}/events")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
+        assert lead.get(f"{address}/live").status_code == 200
+        assert opened.result().text.rstrip().endswith("event: done\ndata:")
+    reply(database, "Because.")
+    assert "Because. 0" in lead.get(f"{address}/events").text
 
 
 def test_a_message_that_cannot_be_sent_is_kept_in_the_form(

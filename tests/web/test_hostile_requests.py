@@ -111,6 +111,32 @@ def test_no_field_of_any_route_leaves_a_number_too_large_without_its_name(
     assert asked > 100
 
 
+DIGITS = "9" * 5000
+"""More than Python reads as a number without an error of its own."""
+
+
+def test_digits_without_end_are_no_number_wherever_text_may_hold_one(lead: TestClient) -> None:
+    imported = {"map": ["prompt=q", "completion=c", "label=x", f"value=A={DIGITS}"]}
+    sides = {"first": f"model-{DIGITS}", "second": "file-1"}
+    for method, path, sent, status in (
+        ("GET", f"{API}/comparisons", {"params": {"cursor": DIGITS}}, 422),
+        ("GET", f"{API}/judgments/all", {"params": {"cursor": DIGITS}}, 422),
+        ("GET", f"{API}/sides", {"params": sides}, 404),
+        ("POST", f"{API}/sides/answers", {"json": {"sides": [sides["first"]], "prompts": 1}}, 422),
+        ("POST", f"{API}/exports", {"json": {"options": {"rounds": [DIGITS]}}}, 422),
+        (
+            "POST",
+            f"{API}/imports",
+            {"params": imported, "content": b'{"q": "a", "c": "b", "x": "A"}'},
+            201,
+        ),
+        ("GET", "/p/desk/comparisons", {"params": {"search": DIGITS[:400]}}, 200),
+    ):
+        sent_: Any = sent
+        answer = lead.request(method, path, **sent_)
+        assert answer.status_code == status, (path, answer.text[:200])
+
+
 def _is_whole(annotation: Any) -> bool:
     return annotation is int or any(_is_whole(part) for part in get_args(annotation))
 

@@ -85,6 +85,12 @@ def test_what_is_not_http_is_told_so_with_the_usual_headers(address: tuple[str, 
         assert status in {400, 403}
 
 
+def test_a_length_of_very_many_digits_is_a_number(address: tuple[str, int]) -> None:
+    head = b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: "
+    assert b"415 Unsupported" in converse(address, head + b"0" * 5000 + b"1\r\n\r\na")
+    assert b"413 " in converse(address, head + b"0" * 5000 + b"9" * 18 + b"\r\n\r\na")
+
+
 def test_a_client_that_falls_silent_is_let_go(address: tuple[str, int]) -> None:
     body = b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n"
     kind = b"content-type: application/x-www-form-urlencoded\r\n\r\nemail="
@@ -95,6 +101,40 @@ def test_a_client_that_falls_silent_is_let_go(address: tuple[str, int]) -> None:
         assert problem_of(said) == (408, "the request sent nothing for 1 seconds")
     with socket.create_connection(address, timeout=30) as connection:
         assert connection.recv(1) == b"", "nothing was asked, so nothing is answered"
+
+
+@pytest.mark.parametrize("start", [HEAD, b"\r\n"])
+def test_a_head_that_comes_in_drops_is_refused(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 1.0)
+    drops = [b"\r\n"] * 8 if start == b"\r\n" else [b"x: a\r\n"] * 8
+    said = converse(address, start, *drops, pause_s=0.3)
+    assert problem_of(said) == (408, "the headers took more than 1 seconds")
+
+
+def test_a_body_that_comes_in_drops_is_refused_and_a_slow_one_is_read(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "BODY_S", 0.8)
+    monkeypatch.setattr(http_protocol, "BODY_LEAST", 100)
+    head = b"POST /sign-in HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2000\r\n"
+    head += b"content-type: application/x-www-form-urlencoded\r\nconnection: close\r\n\r\n"
+    said = converse(address, head, *[b"a" * 10] * 8, pause_s=0.3)
+    assert problem_of(said) == (408, "the body sent less than 100 bytes in 1 seconds")
+    said = converse(address, head, *[b"a" * 200] * 10, pause_s=0.3)
+    assert b"422 Unprocessable" in said
+
+
+def test_an_empty_line_after_an_answer_does_not_keep_the_connection(
+    address: tuple[str, int],
+) -> None:
+    with socket.create_connection(address, timeout=8) as connection:
+        connection.sendall(HEAD + b"\r\n")
+        assert b"200 OK" in connection.recv(2**16)
+        connection.sendall(b"\r\n")
+        said = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert problem_of(said) == (408, "the request sent nothing for 1 seconds")
 
 
 def test_a_slow_client_and_one_that_keeps_its_connection_are_served(

@@ -169,6 +169,7 @@ def in_use(session: Session, project: Project) -> ChosenBase | None:
 
 
 def _enqueue(session: Session, row: Checkpoint, actor_id: int | None) -> Job:
+    checkpoints.lock(session, row)
     live = of(session, row)
     if live.state is CheckState.CHECKING and live.job is not None:
         return live.job

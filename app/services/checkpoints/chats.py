@@ -27,6 +27,7 @@ from app.models import (
     ModelReply,
     Project,
     ReplyState,
+    User,
 )
 from app.services.checkpoints import checkpoints
 from app.services.jobs import job_leases, job_waits, jobs
@@ -92,6 +93,8 @@ def start(
             f"responses in a chat have up to {MOST_TOKENS} tokens, not "
             f"{setup.sampling.max_new_tokens}"
         )
+    # Two chats that start at the same moment would otherwise both stay open.
+    session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
     opened = current(session, project.id, user_id)
     if opened is not None:
         end(session, opened)

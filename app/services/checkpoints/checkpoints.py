@@ -149,6 +149,12 @@ def get(session: Session, project_id: int, checkpoint_id: int) -> Checkpoint:
     return row
 
 
+def lock(session: Session, checkpoint: Checkpoint) -> None:
+    """Lock a checkpoint until the transaction ends, so that what is done to it is done once."""
+    session.flush()
+    session.refresh(checkpoint, with_for_update=True)
+
+
 def of_project(
     session: Session, project_id: int, kind: CheckpointKind | None = None
 ) -> list[Checkpoint]:

@@ -12,7 +12,7 @@ from app.domain import hub_names
 from app.domain.states import OVER_JOB_STATES
 from app.errors import Conflict, Invalid
 from app.models import Checkpoint, CheckpointKind, Job
-from app.services.checkpoints import merged_models
+from app.services.checkpoints import checkpoints, merged_models
 from app.services.jobs import jobs
 from app.services.people import audit
 
@@ -45,6 +45,7 @@ def request(session: Session, checkpoint: Checkpoint, push: HubPush, *, user_id:
     hub_names.check(push.name)
     if checkpoint.kind == CheckpointKind.BASE:
         raise Invalid(f"{checkpoint.name} is a base model; only trained models are pushed")
+    checkpoints.lock(session, checkpoint)
     if checkpoint.state != "ready":
         raise Conflict(f"{checkpoint.name} is {checkpoint.state}; only ready models are pushed")
     uri, sha256 = checkpoint.uri, checkpoint.sha256

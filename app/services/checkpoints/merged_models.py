@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.domain.states import JobState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, CheckpointKind, Job
+from app.services.checkpoints import checkpoints
 from app.services.jobs import jobs
 from app.services.people import audit
 
@@ -60,6 +61,7 @@ def request(
     """
     if checkpoint.kind == CheckpointKind.BASE:
         raise Invalid(f"{checkpoint.name} is a base model; it is at {checkpoint.uri} as it is")
+    checkpoints.lock(session, checkpoint)
     if checkpoint.state != "ready":
         raise Conflict(f"{checkpoint.name} is {checkpoint.state}; only ready models are merged")
     known = members(checkpoint)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from app.domain.digits import number_of
 from app.errors import Invalid
 from app.models import CheckpointKind, Job, Project, Split
 from app.services.checkpoints import checkpoints
@@ -42,9 +43,10 @@ def enqueue(
 
 def _model_id(session: Session, project: Project, side: str) -> int:
     kind, _, number = side.partition("-")
-    if kind != "model" or not (number.isascii() and number.isdigit()):
+    row_id = number_of(number)
+    if kind != "model" or row_id is None:
         raise Invalid(f"{side!r} is not a model; only models can respond")
-    model = checkpoints.get(session, project.id, int(number))
+    model = checkpoints.get(session, project.id, row_id)
     if model.kind == CheckpointKind.REWARD:
         raise Invalid(f"{model.name} is a reward model; it cannot respond to prompts")
     return model.id

@@ -122,7 +122,13 @@ def get(session: Session, project_id: int, file_id: int) -> ResultsFile:
 
 
 def remove(session: Session, file: ResultsFile, *, user_id: int | None) -> None:
-    """Delete a results file."""
+    """Delete a results file.
+
+    Raises:
+        NotFound: somebody else deleted it at the same moment.
+    """
+    if session.get(ResultsFile, file.id, with_for_update=True, populate_existing=True) is None:
+        raise NotFound(f"there is no results file {file.id} in this project")
     session.execute(delete(ResultsRow).where(ResultsRow.file_id == file.id))
     session.delete(file)
     audit.record(

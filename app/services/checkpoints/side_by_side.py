@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.domain.digits import number_of
 from app.errors import NotFound
 from app.models import Checkpoint, CheckpointKind, Completion, Prompt, ResultsRow
 from app.services.checkpoints import checkpoints, results_files
@@ -158,12 +159,13 @@ def page(session: Session, project_id: int, wanted: PairFilter) -> SideBySidePag
 
 def _side(session: Session, project_id: int, key: str) -> tuple[SideChoice, Select[Any]]:
     kind, _, number = key.partition("-")
-    if kind not in {"model", "file"} or not number.isascii() or not number.isdigit():
+    row_id = number_of(number)
+    if kind not in {"model", "file"} or row_id is None:
         raise NotFound(f"there is no side {key!r}; sides are named like model-1 or file-1")
     if kind == "file":
-        file = results_files.get(session, project_id, int(number))
+        file = results_files.get(session, project_id, row_id)
         return SideChoice(key, file.name, file.rows), _of_file(file.id)
-    model = checkpoints.get(session, project_id, int(number))
+    model = checkpoints.get(session, project_id, row_id)
     query = _of_model(model)
     answers = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     return SideChoice(key, model.name, answers), query

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
+from app.domain.digits import number_of
 from app.domain.instruction_text import UNKNOWN, InstructionPlace
 from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
@@ -333,10 +334,10 @@ def _share(value: object) -> float:
 
 
 def _round(value: object) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
+    number = None if isinstance(value, bool) else number_of(str(value))
+    if number is None:
         raise Invalid(f"rounds are whole numbers, such as 1, not {value!r}")
-    return int(text)
+    return number
 
 
 def _truth(value: object) -> bool:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from app.domain.digits import number_of
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid, NotFound
 from app.models import (
@@ -28,7 +29,6 @@ from app.models import (
 from app.services.project import prompt_search
 
 MOST = 1_000
-_KEY_MOST = 2**63 - 1
 
 Listed = TypeVar("Listed")
 
@@ -153,9 +153,10 @@ def key_of(cursor: str) -> int:
     """
     if not cursor:
         return 0
-    if not (cursor.isascii() and cursor.isdecimal()) or int(cursor) > _KEY_MOST:
+    key = number_of(cursor)
+    if key is None:
         raise Invalid(f"a cursor is what a page returned as `next`, not {cursor!r}")
-    return int(cursor)
+    return key
 
 
 def _has_model(project_id: int, model: str) -> ColumnElement[bool]:

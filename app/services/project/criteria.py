@@ -73,6 +73,8 @@ def arrange(
     """
     wanted = [replace(entry, name=entry.name.strip(), help=entry.help.strip()) for entry in wanted]
     _check(project, wanted)
+    # Lists that are arranged at the same moment would otherwise be mixed.
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
     known = {entry.name: entry for entry in of_project(session, project.id)}
     before = _described(known.values())
     for position, entry in enumerate(wanted):

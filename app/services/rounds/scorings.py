@@ -222,8 +222,11 @@ def remove(session: Session, scoring: Scoring, *, user_id: int | None) -> None:
     """Delete a scoring with its rows.
 
     Raises:
+        NotFound: somebody else deleted it at the same moment.
         Conflict: its job is still at work.
     """
+    if session.get(Scoring, scoring.id, with_for_update=True, populate_existing=True) is None:
+        raise NotFound(f"there is no scoring {scoring.id} in this project")
     job = job_of(session, scoring)
     if job is not None and JobState(job.state) not in OVER_JOB_STATES:
         raise Conflict(f"job {job.id} is computing this scoring; cancel it first")

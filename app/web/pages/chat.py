@@ -4,6 +4,7 @@ The page works without a script: it is reloaded while a reply grows. With one, t
 follows by server-sent events, or by polling where those do not come through.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -17,7 +18,7 @@ from starlette.responses import StreamingResponse
 
 from app.domain.chat_settings import without_reasoning
 from app.domain.plan import Sampling
-from app.errors import AttuneError
+from app.errors import AttuneError, TooMany
 from app.models import Chat, Checkpoint
 from app.services.checkpoints import chats, checkpoints
 from app.services.checkpoints.chats import ChatExchange, ChatSetup
@@ -30,6 +31,8 @@ router = addresses.page_router()
 
 TICK_S: Final = 0.4
 LONGEST_S: Final = 300  # then the browser connects again
+STREAMS_MOST: Final = 12
+"""Streams that one person has open on a server; a browser opens six, and other pages ask anew."""
 STATES: Final = {
     "waiting": "waiting",
     "writing": "writing …",
@@ -171,6 +174,11 @@ def live(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
 def events(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
     """Send the newest exchange whenever it changes, until its replies have ended."""
     _chat(access, chat_id)
+    if request.app.state.streams[access.user.id] >= STREAMS_MOST:
+        raise TooMany(
+            f"you have {STREAMS_MOST} streams of chats open; close a page, or ask without a stream",
+            retry_after_s=LONGEST_S,
+        )
     # The session ends with this function; the stream reads in short sessions of its own.
     key = (access.project.id, access.user.id, chat_id)
     return StreamingResponse(_stream(request, key), media_type="text/event-stream")
@@ -178,15 +186,21 @@ def events(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
 
 async def _stream(request: Request, key: tuple[int, int, int]) -> AsyncIterator[bytes]:
     shown = ""
-    with anyio.move_on_after(LONGEST_S):
-        while True:
-            html, is_live = await run_in_threadpool(_fragment, request, key)
-            if html != shown:
-                shown = html
-                yield format_sse_event(event="live", data_str=html)
-            if not is_live:
-                break
-            await anyio.sleep(TICK_S)
+    streams: Counter[int] = request.app.state.streams
+    _project_id, user_id, _chat_id = key
+    streams[user_id] += 1
+    try:
+        with anyio.move_on_after(LONGEST_S):
+            while True:
+                html, is_live = await run_in_threadpool(_fragment, request, key)
+                if html != shown:
+                    shown = html
+                    yield format_sse_event(event="live", data_str=html)
+                if not is_live:
+                    break
+                await anyio.sleep(TICK_S)
+    finally:
+        streams[user_id] -= 1
     yield format_sse_event(event="done", data_str="")
 
 
