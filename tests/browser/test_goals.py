@@ -76,7 +76,6 @@ def test_models_are_compared_in_a_few_clicks(empty: House, has_votes: bool) -> N
     page.goto(empty.url)
     import_table(page, clicks, VOTES if has_votes else ANSWERS)
     if not has_votes:
-        clicks.on(page.get_by_role("link", name="Next step"))
         clicks.on(page.get_by_role("button", name="Ask labelers"))
         expect(page.get_by_role("status")).to_contain_text("40 comparisons added")
         judge_all(empty.database)
