@@ -1,11 +1,12 @@
 """What pages show of a leaderboard: who leads and how sure that is, in words, and its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain import signs
 from app.domain.leaderboard import ConnectedSources, RankedSource
 from app.domain.measures import Interval, Measure, Undefined
+from app.domain.page_verdicts.verdict import Tone
 from app.models import Purpose
 from app.services.quality import leaderboard_rows
 from app.services.quality.leaderboard import (
@@ -14,6 +15,7 @@ from app.services.quality.leaderboard import (
     VoteCounts,
     VotesBy,
 )
+from app.web import verdict_words
 
 NAMED_MOST = 5  # sources in a sentence; further ones are counted
 SHADES = 7
@@ -114,6 +116,12 @@ class GroupView:
         return verdict(self.group)
 
     @property
+    def tone(self) -> Mapping[str, str]:
+        """The tone of the verdict and its word."""
+        tone = Tone.GOOD if is_sure(self.group) else Tone.EARLY
+        return {"tone": tone, "word": verdict_words.TONES[tone]}
+
+    @property
     def limits(self) -> tuple[str, ...]:
         """What keeps strengths from being estimated as usual."""
         if self.group.is_limited:
@@ -203,7 +211,7 @@ def verdict(group: ConnectedSources) -> str:
     first = group.sources[0]
     if all(isinstance(source.share.interval, Undefined) for source in group.sources):
         return f"Not enough to rank them: {_why(group)}."
-    if first.worst_rank == 1:
+    if is_sure(group):
         return f"{first.name} is preferred to every other source, and that is sure at 95 %."
     rivals = [source.name for source in group.sources[1:] if source.best_rank == 1]
     if len(rivals) == len(group.sources) - 1:
@@ -211,6 +219,13 @@ def verdict(group: ConnectedSources) -> str:
             f"{first.name} has the highest win rate, but the votes do not tell the sources apart."
         )
     return f"{first.name} has the highest win rate, but {listed(rivals)} may be as good or better."
+
+
+def is_sure(group: ConnectedSources) -> bool:
+    """Return whether the votes leave only one source that can be the best."""
+    first = group.sources[0]
+    is_ranked = not all(isinstance(source.share.interval, Undefined) for source in group.sources)
+    return not group.reason and is_ranked and first.worst_rank == 1
 
 
 def listed(names: Sequence[str]) -> str:

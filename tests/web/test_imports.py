@@ -409,3 +409,13 @@ def test_the_prompts_page_of_a_starter_asks_for_demonstrations(
     page = " ".join(html(lead, "/p/desk/prompts").split())
     assert ("trained from scratch on demonstrations" in page) == says
     assert ("one prompt per line is enough" in page) != says
+
+
+def test_the_result_says_what_to_do_next(lead: TestClient) -> None:
+    rows = ["prompt,model_a,model_b,response_a,response_b,winner"]
+    rows += [f"Question {n}?,alpha,beta,Yes {n}.,No {n}.,model_a" for n in range(3)]
+    with_votes = {"file": ("votes.csv", "\n".join(rows).encode())}
+    assert lead.patch(API, json={"goal": "compare"}).status_code == 200
+    page = html(lead, lead.post("/p/desk/prompts", files=with_votes).headers["location"])
+    assert "See which model people prefer" in page
+    assert 'class="btn main" href="/p/desk/leaderboard"' in page

@@ -59,6 +59,9 @@ def test_page_file_and_api_say_the_same(lead: TestClient) -> None:
     assert rows[-1]["reason"] == "no vote compares it with another source"
     page = lead.get("/p/desk/leaderboard?reference=beta&length=1", headers=HTML).text
     assert group["verdict"] in page
+    is_sure = group["sources"][0]["worst_rank"] == 1
+    assert f'class="verdict tone-{"good" if is_sure else "early"}"' in page
+    assert ("Ask labelers" in page) != is_sure
     assert "Win rate against beta" in page
     for source in group["sources"]:
         if source["source"] != "beta":

@@ -1,5 +1,6 @@
 """The agreement, labelers and evaluation pages: figures, weightings, and reasons in words."""
 
+import html
 import re
 from collections.abc import Callable
 from itertools import combinations
@@ -250,3 +251,14 @@ def test_a_heat_map_of_many_leaves_out_who_is_compared_with_nobody(
     shown = in_heat_map(names, cells)
     assert len(names) - len(shown) == left_out
     assert {"L3", "L5"} <= set(shown)
+
+
+def test_the_heat_map_leads_to_what_two_labelers_disagree_on(
+    lead: TestClient, database: Database
+) -> None:
+    judge(database, *[("a", "b")] * 2, *[("a", "a")] * 3)
+    page = lead.get("/p/desk/agreement", headers={"accept": "text/html"}).text
+    (address,) = re.findall(r'href="(/p/desk/comparisons[?]between=[^"]*)"', page)
+    listed = lead.get(html.unescape(address), headers={"accept": "text/html"}).text
+    assert len(re.findall(r'class="excerpt"', listed)) == 2
+    assert re.search(r"where L\d+ and L\d+ disagree", listed)

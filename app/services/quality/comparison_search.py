@@ -28,6 +28,7 @@ from app.models import (
 )
 from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria
+from app.services.quality import disagreements
 from app.services.quality.agreement import lowest, vote_of
 from app.services.queue import comparison_words, comparisons, counted_judgments
 from app.services.queue.comparison_words import SearchedRows
@@ -58,6 +59,7 @@ class ComparisonFilter:
     prompt_id: int | None = None
     after: int | None = None
     is_ascending: bool = False
+    between: tuple[str, str] | None = None  # pseudonyms of two labelers who disagree
 
     @property
     def number(self) -> int | None:
@@ -265,9 +267,7 @@ def _listed(session: Session, project_id: int, ids: Sequence[int]) -> tuple[List
         .join(Round, Round.id == Comparison.round_id, isouter=True)
         .where(Comparison.id.in_(ids))
     )
-    found = {
-        comparison.id: (comparison, prompt, n) for comparison, prompt, n in session.execute(query)
-    }
+    found = {row[0].id: row for row in session.execute(query)}
     agreements, settled_ids = _agreements(session, project_id, ids), _settled_ids(session, ids)
     return tuple(
         ListedComparison(*found[name], agreements.get(name), name in settled_ids) for name in ids
@@ -325,6 +325,9 @@ def _conditions(
         conditions.append(Comparison.purpose == selection.purpose)
     if selection.prompt_id is not None:
         conditions.append(Comparison.prompt_id == selection.prompt_id)
+    if selection.between is not None:
+        disputed = disagreements.between(session, project_id, *selection.between)
+        conditions.append(Comparison.id.in_(disputed))
     if selection.number is not None:
         conditions.append(Comparison.id == selection.number)
     conditions.append(text(_OF_STATE.get(selection.state, "NOT comparison.is_withdrawn")))
@@ -351,10 +354,7 @@ def _agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[i
     weights = criteria.weights(session, project_id)
     query = (
         select(Judgment)
-        .where(
-            Judgment.comparison_id.in_(ids),
-            counted_judgments.fills_slot(),
-        )
+        .where(Judgment.comparison_id.in_(ids), counted_judgments.fills_slot())
         .order_by(Judgment.id)
     )
     votes = (vote_of(judgment, judgment.labeler_id, weights) for judgment in session.scalars(query))

@@ -21,7 +21,14 @@ from app.services.checkpoints import base_models
 from app.services.jobs import workers
 from app.services.project import prompts
 from app.services.quality import agreement, waiting_prompts
-from app.services.rounds import evaluations, gate_decisions, gate_views, gates, readiness
+from app.services.rounds import (
+    evaluations,
+    gate_decisions,
+    gate_views,
+    gates,
+    readiness,
+    round_progress,
+)
 from app.services.rounds.gate_views import GateView
 from app.services.rounds.round_progress import LabelingProgress, RoundOverview
 
@@ -82,6 +89,13 @@ class NextStep:
     unasked: int = 0  # prompts that labelers could still be asked about
     overlap: int = 0  # judgments that each comparison of the next round asks for
     labelers: int = 0  # members who are not paused, before a round
+
+
+def of_project(session: Session, project: Project) -> NextStep:
+    """Return what the lead of a project should do now."""
+    newest = next(iter(round_progress.of_project(session, project.id)), None)
+    overview = round_progress.overview(session, newest) if newest else None
+    return what_next(session, project, overview)
 
 
 def what_next(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:

@@ -53,9 +53,7 @@ class VerdictOut(BaseModel):
 def of_project(access: LeadAccess) -> VerdictOut:
     """Return the verdict of the overview: the next step, unless labels cannot be trusted."""
     session, project = access.session, access.project
-    newest = next(iter(round_progress.of_project(session, project.id)), None)
-    overview = round_progress.overview(session, newest) if newest else None
-    step = next_step.what_next(session, project, overview)
+    step = next_step.of_project(session, project)
     verdict = page_verdicts.of_project(session, project, step)
     return VerdictOut.of(verdict, project, next_step_words.words(project, step))
 

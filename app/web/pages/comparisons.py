@@ -107,6 +107,7 @@ def show(
     state: Annotated[str, Query()] = "",
     q: Annotated[str, Query()] = "",
     prompt: Annotated[int | Literal[""], Query()] = "",
+    between: Annotated[str, Query()] = "",
     sort: Sort = "",
     order: Direction = "",
     before: Before = "",
@@ -122,6 +123,7 @@ def show(
         _number(prompt),
         wanted.after,
         wanted.is_ascending,
+        _two(between),
     )
     listed = comparison_search.page(access.session, access.project.id, asked)
     links = _links(asked, wanted, listed.after)
@@ -165,10 +167,17 @@ def _links(asked: ComparisonFilter, order: ListOrder, after: int | None) -> List
         "purpose": str(asked.purpose or ""),
         "round": str(asked.round_number or ""),
         "prompt": str(asked.prompt_id or ""),
+        "between": ",".join(asked.between or ()),
     }
     following = replace(order, after=after) if after is not None else None
     default = LOWEST_FIRST if asked.state == LOW else NEWEST_FIRST
     return ListLinks(order, following, filters, default)
+
+
+def _two(names: str) -> tuple[str, str] | None:
+    """Return the pseudonyms of two labelers, as in "L2,L4"; None if there are not two."""
+    first, _, second = names.partition(",")
+    return (first, second) if first and second else None
 
 
 def _left_out(count: int) -> str:

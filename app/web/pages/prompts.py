@@ -18,10 +18,12 @@ from app.services.datasets.import_jobs import ImportStatus
 from app.services.project import prompt_labels, prompt_search, prompts, word_backlog
 from app.services.project.prompt_labels import LabelAction
 from app.services.project.prompt_search import ListedPrompts, PromptFilter
-from app.web import addresses, list_orders
+from app.services.rounds import next_step
+from app.web import addresses, list_orders, next_step_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.guarded_route import takes_file
 from app.web.list_orders import ListLinks
+from app.web.next_step_parts import NextStepWords
 from app.web.render import redirect, render
 from app.web.row_ids import RowId, RowIdIn
 
@@ -108,6 +110,7 @@ class ImportPage:
 
     status: ImportStatus
     title: str
+    next: NextStepWords | None = None  # of the project, once the import is over
 
     @property
     def run(self) -> ImportRun:
@@ -260,7 +263,11 @@ def live_imports(request: Request, access: LeadAccess) -> Response:
 @router.get("/p/{slug}/prompts/imports/{import_id}")
 def show_import(request: Request, access: LeadAccess, import_id: RowId) -> Response:
     """Show the result of an import."""
-    return render(request, "prompts/import.html", _import_page(access, import_id))
+    page = _import_page(access, import_id)
+    if page.status.is_over:
+        step = next_step.of_project(access.session, access.project)
+        page = replace(page, next=next_step_words.words(access.project, step))
+    return render(request, "prompts/import.html", page)
 
 
 @router.get("/p/{slug}/prompts/imports/{import_id}/live")

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.errors import Invalid, NotFound
-from app.models import Purpose
+from app.models import Membership, Purpose
 from app.services.quality import adjudication, agreement, comparison_search
 from app.services.quality.comparison_search import ComparisonFilter
 from tests.services.sample_votes import make_comparison, make_project, vote
@@ -94,3 +95,32 @@ def test_an_invalid_settlement_is_refused(
     comparison = make_comparison(session, project)
     with pytest.raises(Invalid, match=rule):
         adjudication.settle(session, comparison, adjudicator_id=people[0].id, **answer)
+
+
+def test_two_labelers_are_found_where_they_disagree(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        first, second, third = people
+        disputed, agreed, bad, alone = (make_comparison(session, project).id for _ in range(4))
+        for comparison_id, choices in (
+            (disputed, ((first, "a"), (second, "b"), (third, "b"))),
+            (agreed, ((first, "a"), (second, "a"), (third, "b"))),
+            (bad, ((first, "a"),)),
+            (alone, ((first, "tie"),)),
+        ):
+            comparison = comparison_search.get(session, project.id, comparison_id)
+            for person, preferred in choices:
+                vote(session, comparison, person, preferred=preferred)
+        vote(session, comparison_search.get(session, project.id, bad), second, both_bad=True)
+        names = dict(
+            session.execute(
+                select(Membership.user_id, Membership.pseudonym).where(
+                    Membership.project_id == project.id
+                )
+            ).all()
+        )
+        one, two, three = (names[person.id] for person in people)
+        assert ids(session, project.id, ComparisonFilter(between=(one, two))) == [disputed]
+        assert ids(session, project.id, ComparisonFilter(between=(two, one))) == [disputed]
+        assert ids(session, project.id, ComparisonFilter(between=(two, three))) == [agreed]
+        assert ids(session, project.id, ComparisonFilter(between=(one, "L99"))) == []
