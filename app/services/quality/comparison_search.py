@@ -8,6 +8,7 @@ from statistics import fmean
 from sqlalchemy import ColumnElement, TextClause, false, select, text
 from sqlalchemy.orm import Session
 
+from app.db import bulk
 from app.domain import agreement, choosing, search_words
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
@@ -327,7 +328,7 @@ def _conditions(
         conditions.append(Comparison.prompt_id == selection.prompt_id)
     if selection.between is not None:
         disputed = disagreements.between(session, project_id, *selection.between)
-        conditions.append(Comparison.id.in_(disputed))
+        conditions.append(bulk.among(session, Comparison.id, disputed))
     if selection.number is not None:
         conditions.append(Comparison.id == selection.number)
     conditions.append(text(_OF_STATE.get(selection.state, "NOT comparison.is_withdrawn")))

@@ -11,23 +11,16 @@ from app.services.datasets.implied_rankings import of_values
 from app.services.project import criteria
 from app.services.queue import counted_judgments
 
-LISTED_MOST = 1000
-
 
 def between(session: Session, project_id: int, first: str, second: str) -> list[int]:
     """Return the comparisons on which two labelers disagree, the newest first.
 
     Labelers are named by pseudonym. As in the agreement figures, judgments without a preference are
-    left out. Of more than a thousand comparisons, the newest thousand are returned.
+    left out.
     """
     weights = criteria.weights(session, project_id)
-    found: list[int] = []
-    for row in session.execute(_shared(project_id, first, second)):
-        if _differ(row, weights):
-            found.append(row[0])
-        if len(found) == LISTED_MOST:
-            break
-    return found
+    shared = session.execute(_shared(project_id, first, second))
+    return [row[0] for row in shared if _differ(row, weights)]
 
 
 def _shared(project_id: int, first: str, second: str) -> Select[Any]:
