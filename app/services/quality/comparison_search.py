@@ -211,9 +211,8 @@ def page(
     if selection.state == "low":
         return _lowest_page(session, project_id, selection, limit)
     found = _first(session, project_id, selection, limit + 1)
-    ids = found[:limit]
-    rows = _listed(session, project_id, ids)
-    return ListedComparisons(rows, ids[-1] if len(found) > limit else None)
+    rows = _listed(session, project_id, found[:limit])
+    return ListedComparisons(rows, found[limit - 1] if len(found) > limit else None)
 
 
 def _first(session: Session, project_id: int, selection: ComparisonFilter, limit: int) -> list[int]:

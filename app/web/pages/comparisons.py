@@ -127,10 +127,8 @@ def show(
     )
     listed = comparison_search.page(access.session, access.project.id, asked)
     links = _links(asked, wanted, listed.after)
-    kind, waiting = (
-        access.project.judgment_kind,
-        waiting_prompts.count(access.session, access.project),
-    )
+    kind = access.project.judgment_kind
+    waiting = waiting_prompts.count(access.session, access.project)
     unindexed = word_backlog.waiting(access.session, access.project.id)
     has_rounds = round_progress.has_any(access.session, access.project.id)
     page = ComparisonsPage(listed, links, asked, STATES, kind, waiting, unindexed, has_rounds)
