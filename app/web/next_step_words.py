@@ -9,7 +9,7 @@ from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
 from app.services.rounds.next_step import JobFigures, NextStep
 from app.services.rounds.readiness import Remedy
-from app.web import addresses, result_steps, start_words
+from app.web import addresses, page_words, result_steps, start_words
 from app.web.next_step_parts import (
     Button,
     NextStepWords,
@@ -270,7 +270,8 @@ def _job_sentence(job: JobFigures | None) -> str:
         return f"Attempt {job.attempts} failed and will be repeated shortly: {reason}."
     if job.is_served:
         return "Waiting for a free worker."
-    return f"No worker serves the {job.queue.upper()} queue: start one with “attune worker”."
+    queue = page_words.queue(job.queue)
+    return f"No worker serves the {queue} queue: start one with “attune worker”."
 
 
 def _round(step: NextStep) -> Round:

@@ -87,6 +87,11 @@ def job(kind: str) -> str:
     return JOBS.get(kind, kind)
 
 
+def queue(name: str) -> str:
+    """Return the name of a queue: CPU or GPU, or as it is."""
+    return name.upper() if name in ("cpu", "gpu") else name
+
+
 def flag(key: str) -> str:
     """Return a flag in the words of the labeling page; a file's own flags have theirs."""
     return FLAGS.get(key, key.replace("_", " "))

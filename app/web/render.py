@@ -146,6 +146,7 @@ def _environment() -> Environment:
         model_kind=page_words.model_kind,
         flag=page_words.flag,
         job=page_words.job,
+        queue=page_words.queue,
         metric=page_words.metric,
         sentence=page_words.sentence,
         count=page_words.count,
