@@ -256,7 +256,7 @@ def _changes(chosen: RoundPlan, plan: RoundPlan, data: ProjectData) -> Iterator[
             yield f"{key} {_shown(now)} instead of {_shown(was)}"
 
 
-def _unreduced(name: ChoiceName, data: ProjectData) -> Mapping[str, int]:
+def _unreduced(name: ChoiceName, data: ProjectData) -> dict[str, int]:
     """Return what a choice asks for where a project has less, which is then all of it.
 
     A plan that asks for as many, such as one with the defaults, comes to the same.
