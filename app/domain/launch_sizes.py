@@ -151,7 +151,11 @@ def moved(plan: RoundPlan, before: ChoiceName, name: ChoiceName, data: ProjectDa
     old, new, current = (
         _flat(one) for one in (applied(before, data, plan), applied(name, data, plan), plan)
     )
-    settled = {key: new[key] if value == old.get(key) else value for key, value in current.items()}
+    unchanged = old | _unreduced(before, data)
+    settled = {
+        key: new[key] if value in (old.get(key), unchanged.get(key)) else value
+        for key, value in current.items()
+    }
     return _plan_of(settled)
 
 
@@ -240,6 +244,7 @@ def _changes(chosen: RoundPlan, plan: RoundPlan, data: ProjectData) -> Iterator[
     old, new = _flat(chosen), _flat(plan)
     absent = {key for key, value in new.items() if value is None}
     ignored = OF_THE_PROJECT if data.does_sft else (*OF_THE_PROJECT, "sft")
+    unreduced = _unreduced(chosen.choice.name, data) if chosen.choice else {}
     for key in sorted(old.keys() | new.keys()):
         sections = {key[:at] for at, sign in enumerate(key) if sign == "."}
         if key in ignored or sections & {*ignored, *absent}:
@@ -247,8 +252,23 @@ def _changes(chosen: RoundPlan, plan: RoundPlan, data: ProjectData) -> Iterator[
         was, now = old.get(key), new.get(key)
         if key in absent and any(other.startswith(f"{key}.") for other in old):
             yield f"{key} none instead of on"
-        elif was != now:
+        elif was != now and now != unreduced.get(key):
             yield f"{key} {_shown(now)} instead of {_shown(was)}"
+
+
+def _unreduced(name: ChoiceName, data: ProjectData) -> dict[str, int]:
+    """Return what a choice asks for where a project has less, which is then all of it.
+
+    A plan that asks for as many, such as one with the defaults, comes to the same.
+    """
+    size = SIZES[name]
+    wanted = {
+        "prompts": (size.prompts, _new_prompts(size.prompts, data, []), data.train),
+        "heldout_prompts": (size.heldout_prompts, size.heldout_prompts, data.validation),
+        "policy.prompts": (size.policy_prompts, size.policy_prompts, data.train),
+        "evaluation.prompts": (size.evaluation_prompts, size.evaluation_prompts, data.test),
+    }
+    return {key: most for key, (most, least, there) in wanted.items() if there <= least}
 
 
 def _flat(plan: RoundPlan) -> dict[str, Any]:

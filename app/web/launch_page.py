@@ -10,7 +10,7 @@ from app.domain.launch_choice import LaunchChoice
 from app.domain.launch_estimate import LaunchEstimate
 from app.domain.launch_sizes import ProjectData
 from app.domain.plan import Algorithm, Engine, Parallel, RoundPlan
-from app.errors import AttuneError, FigurePending
+from app.errors import AttuneError, FigurePending, NotReady
 from app.models import Judge, Project
 from app.services.checkpoints import label_forecasts, reward_models
 from app.services.checkpoints.label_forecasts import LabelForecast
@@ -29,10 +29,18 @@ from app.services.rounds import (
 )
 from app.services.rounds.launch_estimates import ChoiceOffer
 from app.services.rounds.readiness import Preview
-from app.web import choice_fields, gate_fields, overlap_words, part_rows, start_words
+from app.web import (
+    choice_fields,
+    gate_fields,
+    next_step_words,
+    overlap_words,
+    part_rows,
+    start_words,
+)
 from app.web.gate_fields import GateChoice
 from app.web.judge_fields import JUDGED_BY
 from app.web.launch_form import CHOSEN_FIELDS, LaunchForm
+from app.web.next_step_parts import Button
 
 KL_HELP = (
     "How strongly the policy is held to the SFT model, usually 0.02 to 0.2: raise it if responses "
@@ -81,6 +89,7 @@ class Summary:
         offers: the three choices.
         fill: fields that another choice has filled in.
         problem: what prevents the launch.
+        remedy: a `readiness.Remedy` if the project lacks something; else empty.
         overlap_advice: whether more labelers per comparison or more comparisons are worth more.
     """
 
@@ -90,6 +99,7 @@ class Summary:
     offers: Sequence[ChoiceOffer] = ()
     fill: Mapping[str, object] = field(default_factory=dict)
     problem: str = ""
+    remedy: str = ""
     overlap_advice: str = ""
 
 
@@ -132,6 +142,13 @@ class LaunchPage:
     def preview(self) -> Preview | None:
         """The counts and training steps; None if a setting breaks a rule."""
         return self.summary.preview
+
+    @property
+    def remedy(self) -> Button | None:
+        """Where the lead supplies what the project lacks; None if nothing is lacking."""
+        if not self.summary.remedy:
+            return None
+        return next_step_words.remedies(self.project.slug, self.summary.remedy)[0]
 
     @property
     def starts(self) -> list[tuple[str, str]]:
@@ -238,7 +255,8 @@ def _summarized(
         )
         launch_checks.check(session, project, plan, user_id, servers)
     except AttuneError as invalid:
-        return form, replace(summary, problem=str(invalid))
+        remedy = invalid.remedy if isinstance(invalid, NotReady) else ""
+        return form, replace(summary, problem=str(invalid), remedy=remedy)
     return form, summary
 
 

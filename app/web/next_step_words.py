@@ -87,7 +87,7 @@ def _import_for_starter(slug: str) -> NextStepWords:
 
 def _complete_setup(slug: str, step: NextStep) -> NextStepWords:
     return NextStepWords(
-        "Not ready for a round yet", _sentence(step.problem), _remedies(slug, step.remedy)
+        "Not ready for a round yet", _sentence(step.problem), remedies(slug, step.remedy)
     )
 
 
@@ -103,7 +103,7 @@ def _choose_model(slug: str, step: NextStep) -> NextStepWords:
     )
 
 
-def _remedies(slug: str, remedy: str) -> tuple[Button, ...]:
+def remedies(slug: str, remedy: str) -> tuple[Button, ...]:
     """Return the buttons that lead to what is missing, the one that helps first."""
     settings = addresses.path("settings.show", slug=slug)
     match remedy:

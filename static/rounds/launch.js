@@ -5,6 +5,7 @@ const { setHtml } = await import(base.src);
 
 const form = document.querySelector("form[data-steps]");
 const place = form.querySelector("[data-steps-here]");
+const button = form.querySelector("[data-launch]");
 let waiting = 0;
 let asked = 0;
 
@@ -16,19 +17,28 @@ function fill(element) {
   }
 }
 
+// A project that lacks something cannot launch: the button is disabled and described by the reason.
+function allow(isReady) {
+  button.disabled = !isReady;
+  if (isReady) button.removeAttribute("aria-describedby");
+  else button.setAttribute("aria-describedby", "not-ready");
+}
+
 async function count() {
   const query = new URLSearchParams(new FormData(form));
   query.delete("csrf_token");
   const mine = ++asked;
   try {
     const response = await fetch(`${form.dataset.steps}?${query}`, { headers: { Accept: "text/html" } });
-    if (!response.ok || mine !== asked) return;
+    if (mine !== asked) return;
+    if (!response.ok) return allow(true);
     const open = [...place.querySelectorAll("details[open]")].map((details) => details.dataset.keep);
     setHtml(place, await response.text());
     for (const details of place.querySelectorAll("details")) details.open = open.includes(details.dataset.keep);
     fill(place.querySelector("[data-fill]"));
+    allow(!place.querySelector("#not-ready"));
   } catch {
-    // The network may recover, and the button recalculates as well.
+    allow(true); // The network may recover, and the server refuses what cannot start.
   }
 }
 

@@ -53,6 +53,9 @@ def test_a_waiting_round_fits_and_has_no_violations(house: House, width: str, sc
         page = desk.page
         page.locator("#check-preflight summary").click()
         desk.axe("a waiting round")
+        result = page.locator("#checks td .tag").first.bounding_box()
+        assert result
+        assert result["x"] + result["width"] <= page.evaluate("window.innerWidth")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.goto(f"{desk.url}/p/{desk.slug('checks')}")
         desk.axe("the overview of a waiting round")

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
-from app.models import Project, Role
+from app.models import Role
 from app.services.people import accounts
 from tests.browser.desk import LOOKS, Desk, House, sit_down
-from tests.services import sample
+from tests.services.rounds.stages import make_project
 
 pytestmark = pytest.mark.browser
 
@@ -21,14 +20,18 @@ REWARDS = "details details:has(#learned_weight) > summary"
 
 @contextmanager
 def planning(
-    house: House, width: str = "wide", unfolds: bool = True, **options: Any
+    house: House,
+    width: str = "wide",
+    unfolds: bool = True,
+    base_model: str | None = "some/base",
+    **options: Any,
 ) -> Iterator[Desk]:
     """Open the launch page for a lead, with all settings unfolded."""
     with sit_down(house, width, **options) as desk:
         slug = desk.slug("launch")
         with desk.database.transaction() as session:
-            sample.make_project(session, slug=slug)
-            project = session.scalars(select(Project).where(Project.slug == slug)).one()
+            project = make_project(session, slug=slug)
+            project.base_model = base_model
             accounts.add_member(session, project.id, desk.user_id, Role.LEAD, actor_id=None)
         desk.page.goto(f"{desk.url}/p/{slug}/rounds/new")
         if unfolds:
@@ -101,8 +104,29 @@ def test_a_wrong_number_cannot_be_folded_away_and_swallow_the_button(
         assert page.locator("#processes").is_visible()
         page.locator("#processes").fill("2")
         page.get_by_role("button", name="Launch round 1").click()
-        page.locator("[role=alert]").get_by_text("hoose a base model").first.wait_for()
-        assert page.locator("#processes").input_value() == "2"
+        page.get_by_text("Round 1 has started").wait_for()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_without_a_base_model_the_button_is_off_and_its_reason_leads_to_the_settings(
+    house: House, script: bool
+) -> None:
+    with planning(house, base_model=None, java_script_enabled=script) as desk:
+        page = desk.page
+        button = page.get_by_role("button", name="Launch round 1")
+        reason = page.locator(f"#{button.get_attribute('aria-describedby')}")
+        assert button.is_disabled()
+        assert "hoose a base model for" in reason.inner_text()
+        if script:
+            page.locator("#token_budget").evaluate("input => { input.value = 1 }")
+            page.locator("#temperature").fill("0.9")  # another reason, which the form can mend
+            page.locator("[data-launch]:not([disabled])").wait_for()
+            assert button.get_attribute("aria-describedby") is None
+            page.locator("#token_budget").evaluate("input => { input.value = '' }")
+            page.locator("#temperature").fill("1")
+            page.locator("[data-launch][disabled]").wait_for()
+        reason.get_by_role("link", name="Choose a base model").click()
+        page.locator("#base_model").wait_for()
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)

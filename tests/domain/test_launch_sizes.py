@@ -101,6 +101,22 @@ def test_what_is_changed_is_recorded_and_what_comes_from_the_project_is_not() ->
     assert not any("sft" in text for text in after_sft.choice.changed)
 
 
+def test_asking_for_more_than_there_is_is_no_change_where_the_choice_asks_for_as_many() -> None:
+    few = ProjectData(train=60, validation=10, test=6, judged=30)
+    recorded = launch_sizes.recorded(RoundPlan(), BALANCED, few)  # a launch without a choice
+    assert recorded.choice is not None
+    assert recorded.choice.changed == ()
+    moved = launch_sizes.moved(RoundPlan(), BALANCED, QUICK, few)
+    assert moved == replace(launch_sizes.applied(QUICK, few), choice=None)
+    for plan, data, changed in (
+        (replace(RoundPlan(), prompts=401), few, "prompts 401 instead of 60"),
+        (RoundPlan(), replace(ENOUGH, judged=200), "prompts 400 instead of 300"),
+    ):
+        choice = launch_sizes.recorded(plan, BALANCED, data).choice
+        assert choice is not None
+        assert choice.changed == (changed,)
+
+
 def test_another_choice_keeps_what_was_changed_of_the_one_before() -> None:
     plan = replace(launch_sizes.applied(BALANCED, ENOUGH), candidates=5)
     plan = replace(plan, policy=replace(plan.policy, kl_coefficient=0.2))

@@ -17,7 +17,7 @@ from app.cli.main import app
 from app.db import Database, now
 from app.domain.states import JobState
 from app.errors import Invalid
-from app.models import Checkpoint, CheckpointKind, Job, Project, Role, Round, User
+from app.models import Checkpoint, CheckpointKind, Job, Project, Prompt, Role, Round, Split, User
 from app.services.people import accounts
 from tests.services.rounds.stages import make_project
 
@@ -205,3 +205,28 @@ def test_the_command_line_compares_choices_and_launches(
     started = runner.invoke(app, ["round", "launch", project.slug, *chosen])
     assert json.loads(started.stdout.splitlines()[-1])["round"] == 1
     assert planned(database)["choice"]["name"] == "quick"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "target"), [("model", "settings#base_model"), ("prompts", "prompts")]
+)
+def test_a_project_that_lacks_something_cannot_launch_and_says_where_it_is_supplied(
+    lead: TestClient, project: Project, database: Database, lacking: str, target: str
+) -> None:
+    address = f"/p/{project.slug}/rounds/new"
+    assert " disabled" not in lead.get(address).text.split("data-launch")[1].split(">")[0]
+    with database.transaction() as session:
+        if lacking == "model":
+            session.get_one(Project, project.id).base_model = None
+        else:
+            for prompt in session.scalars(select(Prompt).where(Prompt.split == Split.TEST)):
+                prompt.split = Split.TRAIN
+    for answer in (lead.get(address), lead.post(address, data={"asked": "1", "sft": "1"})):
+        assert "data-launch" in answer.text, (answer.status_code, answer.text)
+        button = answer.text.split("data-launch")[1].split(">")[0]
+        assert ' disabled aria-describedby="not-ready"' in button
+        reason = answer.text.split('id="not-ready"')[1].split("</p>")[0]
+        assert f'href="/p/{project.slug}/{target}"' in reason
+    assert lead.post(f"/api/v1/projects/{project.slug}/rounds", json={}).status_code == 422
+    with database.reader() as session:
+        assert session.scalars(select(Round)).all() == []
