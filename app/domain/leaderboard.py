@@ -31,6 +31,15 @@ NO_LENGTH = (
 EVEN = 0.5
 
 
+def is_enough(share: Measure) -> bool:
+    """Return whether the interval of a win rate is without 50 %, or narrow around it."""
+    interval = share.interval
+    if isinstance(interval, Undefined):
+        return False
+    half = (interval.high - interval.low) / 2
+    return not interval.low <= EVEN <= interval.high or half <= HALF_WIDTH_MOST
+
+
 @dataclass(frozen=True, slots=True)
 class RankedSource:
     """A source with its figures; the `n` of measures is the number of prompts.
@@ -60,11 +69,7 @@ class RankedSource:
     @property
     def is_enough(self) -> bool:
         """Whether the interval of the win rate is without 50 %, or narrow around it."""
-        interval = self.share.interval
-        if isinstance(interval, Undefined):
-            return False
-        half = (interval.high - interval.low) / 2
-        return not interval.low <= EVEN <= interval.high or half <= HALF_WIDTH_MOST
+        return is_enough(self.share)
 
 
 @dataclass(frozen=True, slots=True)

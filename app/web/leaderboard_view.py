@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain import signs
-from app.domain.leaderboard import ConnectedSources, RankedSource
+from app.domain.leaderboard import ConnectedSources, RankedSource, is_enough
 from app.domain.measures import Interval, Measure, Undefined
 from app.domain.page_verdicts.verdict import Tone
 from app.models import Purpose
@@ -19,6 +19,7 @@ from app.web import verdict_words
 
 NAMED_MOST = 5  # sources in a sentence; further ones are counted
 SHADES = 7
+TOO_CLOSE = "The interval of the win rate contains 50 % and is wider than ±10 points."
 
 _LEFT_OUT = {
     Purpose.GOLD: "gold comparisons",
@@ -26,6 +27,14 @@ _LEFT_OUT = {
     Purpose.REPEAT: "repeats",
     Purpose.FRESH: "comparisons of a policy in training",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a win rate decides nothing: a tag, and its meaning."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,14 @@ class SourceRow:
         return str(best) if best == worst else f"{best}–{worst}"
 
     @property
-    def is_enough(self) -> bool:
-        """Whether the win rate shown is certain enough to say anything."""
-        interval = self.share.interval
-        if isinstance(interval, Undefined):
-            return self.is_reference
-        return self.source.is_enough or not interval.low <= 0.5 <= interval.high
+    def doubt(self) -> Doubt | None:
+        """Why the win rate shown decides nothing; None if it does, or if there is none."""
+        share = self.share
+        if self.is_reference or isinstance(share.value, Undefined) or is_enough(share):
+            return None
+        if isinstance(share.interval, Undefined):
+            return Doubt("no interval", share.interval.reason)
+        return Doubt("too close to call", TOO_CLOSE)
 
 
 @dataclass(frozen=True, slots=True)

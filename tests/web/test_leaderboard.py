@@ -10,8 +10,11 @@ from starlette.testclient import TestClient
 
 from app.api_types import ApiLeaderboard
 from app.db import Database
+from app.domain.leaderboard import RankedSource
+from app.domain.measures import Interval, Measure, Undefined
 from app.models import Role, User
 from app.services.people import accounts
+from app.web.leaderboard_view import Doubt, SourceRow
 from tests.services import compared_sources, sample
 
 HTML = {"accept": "text/html"}
@@ -89,3 +92,31 @@ def test_filters_are_kept_and_what_is_missing_is_said(lead: TestClient) -> None:
     assert lead.get("/api/v1/projects/desk/leaderboard?reference=nobody").status_code == 422
     assert lead.get("/api/v1/projects/desk/leaderboard?sort=name").status_code == 422
     assert lead.get("/api/v1/projects/empty/leaderboard").json()["groups"] == []
+
+
+def test_a_win_rate_that_decides_nothing_is_marked_by_the_interval_that_is_shown() -> None:
+    source = RankedSource(
+        "a", Measure(0.5, Interval(0, 1), 90), _share(0.48, 0.52), 1, 1, 1, 90, 1, 2, 9
+    )
+    too_close = SourceRow(source, _share(0.3, 0.7), is_reference=False).doubt
+    assert too_close is not None
+    assert (too_close.name, "±10 points" in too_close.reason) == ("too close to call", True)
+    for low, high in ((0.51, 0.9), (0.45, 0.55)):
+        assert SourceRow(source, _share(low, high), is_reference=False).doubt is None
+    without = Measure(0.5, Undefined("too few prompts"), 4)
+    assert SourceRow(source, without, is_reference=False).doubt == Doubt(
+        "no interval", "too few prompts"
+    )
+    for nothing in (without, Measure.missing("alone")):
+        assert SourceRow(source, nothing, is_reference=True).doubt is None
+
+
+def test_the_page_says_in_each_bar_where_even_is(lead: TestClient) -> None:
+    page = lead.get("/p/desk/leaderboard", headers=HTML).text
+    bars = page.count('class="interval-value"')
+    assert bars == page.count('class="interval-mark" x="49.7"') > 0
+    assert "not enough" not in page
+
+
+def _share(low: float, high: float) -> Measure:
+    return Measure((low + high) / 2, Interval(low, high), 90)

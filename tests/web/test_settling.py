@@ -63,3 +63,31 @@ def test_a_ranking_is_settled_from_blank_and_the_next_dispute_follows(
     with database.reader() as session:
         rows = session.scalars(select(Adjudication).order_by(Adjudication.id)).all()
         assert [(row.ranking, row.both_bad) for row in rows] == [([2, 1, 3], False), (None, True)]
+
+
+def test_a_pair_is_settled_with_radio_buttons_that_keep_what_was_chosen(
+    sign_in: SignIn, database: Database
+) -> None:
+    lead = sign_in("lead")
+    with database.transaction() as session:
+        user = session.scalars(select(User)).one()
+        project = projects.create(session, name="Desk", owner=user)
+        comparison = make_comparison(session, project)
+        vote(session, comparison, user, preferred="a")
+        url = f"/p/desk/comparisons/{comparison.id}"
+    page = lead.get(url, headers={"accept": "text/html"}).text
+    assert _radios(page, "preferred") == {"a": False, "tie": False, "b": False, "bad": False}
+    assert set(_radios(page, "reason").values()) == {False}
+    refused = lead.post(f"{url}/settle", data={"preferred": "tie"}, headers={"accept": "text/html"})
+    assert refused.status_code == 422
+    assert _radios(refused.text, "preferred")["tie"]
+    lead.post(f"{url}/settle", data={"preferred": "tie", "reason": "taste"})
+    with database.reader() as session:
+        row = session.scalars(select(Adjudication)).one()
+        assert (row.preferred, row.reason) == ("tie", "taste")
+
+
+def _radios(page: str, name: str) -> dict[str, bool]:
+    """Return the values of a set of radio buttons, and whether each is chosen."""
+    found = re.findall(rf'<input type="radio" name="{name}" value="(\w+)" required\s*(\w*)', page)
+    return {value: chosen == "checked" for value, chosen in found}

@@ -1,9 +1,10 @@
 """Progress of rounds: their jobs, checkpoints, evaluation, and judgments done and wanted."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import case, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES, OVER_JOB_STATES, JobState, RoundState
@@ -12,6 +13,8 @@ from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
 from app.services.quality.brief_cache import cached_briefly
 from app.services.queue import comparisons
 from app.services.rounds import evaluations
+
+_WAITING = (RoundState.FAILED, RoundState.GATED, RoundState.DECIDING)  # for a person's decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,18 @@ def of_project(session: Session, project_id: int) -> list[Round]:
     """Return the project's rounds, newest first."""
     query = select(Round).where(Round.project_id == project_id)
     return list(session.scalars(query.order_by(Round.number.desc())))
+
+
+def waiting_for_lead(session: Session, project_ids: Collection[int]) -> dict[int, Round]:
+    """Return the newest round of each of these projects that waits for a lead, by project."""
+    newer = aliased(Round)
+    newest = select(func.max(newer.number)).where(newer.project_id == Round.project_id)
+    query = select(Round).where(
+        Round.project_id.in_(project_ids),
+        Round.state.in_(_WAITING),
+        Round.number == newest.scalar_subquery(),
+    )
+    return {round_.project_id: round_ for round_ in session.scalars(query)}
 
 
 def failed_job(session: Session, round_: Round) -> Job | None:

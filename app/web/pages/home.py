@@ -9,16 +9,24 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.assignment import QueueState, why_empty
 from app.domain.practice import Standing
-from app.models import Membership, Project, Role, User
+from app.domain.states import RoundState
+from app.models import Membership, Project, Role, Round, User
 from app.services.judging import queue_progress
 from app.services.project import projects
 from app.services.queue import practice_standing
+from app.services.rounds import round_progress
 from app.web import addresses
 from app.web.assignments import judged_of
 from app.web.deps import SignedIn
 from app.web.render import render
 
 router = addresses.page_router()
+
+_WAITS = {
+    RoundState.FAILED: "Round {number} has failed: retry or cancel it",
+    RoundState.GATED: "Round {number} waits at a check: choose what to do",
+    RoundState.DECIDING: "Round {number} is evaluated: promote or hold its policy",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,7 @@ class ProjectCard:
     queue: QueueState
     guidelines_are_news: bool
     practice: Standing | None  # of a labeler who must pass it first
+    waiting: Round | None = None  # for a decision of the viewer, who leads the project
 
     @property
     def left(self) -> str:
@@ -50,6 +59,13 @@ class ProjectCard:
     def reasons(self) -> tuple[str, ...]:
         """Why there is nothing to judge, and how far a labeler is who must practice first."""
         return why_empty(self.queue) + (self.practice.sentences if self.practice else ())
+
+    @property
+    def waits(self) -> str:
+        """What the project's newest round waits for, if it waits for a lead."""
+        if self.waiting is None:
+            return ""
+        return _WAITS[RoundState(self.waiting.state)].format(number=self.waiting.number)
 
     @property
     def verb(self) -> str:
@@ -73,23 +89,35 @@ def show(request: Request, access: SignedIn) -> Response:
     """Show the projects."""
     session, user = access.session, access.user
     midnight = now(session).replace(hour=0, minute=0, second=0, microsecond=0)
+    mine = projects.of_user(session, user)
+    led = [project.id for project, member in mine if _leads(user, member)]
+    waiting = round_progress.waiting_for_lead(session, led)
     cards = [
-        _card(session, user, project, member, midnight)
-        for project, member in projects.of_user(session, user)
+        _card(session, user, project, member, midnight, waiting.get(project.id))
+        for project, member in mine
     ]
     today = queue_progress.judged_since(session, user.id, midnight)
     return render(request, "home/page.html", HomePage(cards, today, user.is_admin))
 
 
+def _leads(user: User, member: Membership | None) -> bool:
+    return user.is_admin or (member is not None and member.role == Role.LEAD)
+
+
 def _card(
-    session: Session, user: User, project: Project, member: Membership | None, midnight: datetime
+    session: Session,
+    user: User,
+    project: Project,
+    member: Membership | None,
+    midnight: datetime,
+    waiting: Round | None,
 ) -> ProjectCard:
     versions = projects.guidelines_history(session, project.id)
     newest = versions[0].version if versions else 0
     queue = queue_progress.state(session, project, user.id)
     return ProjectCard(
         project=project,
-        is_lead=user.is_admin or (member is not None and member.role == Role.LEAD),
+        is_lead=_leads(user, member),
         is_member=member is not None,
         today=queue_progress.judged_since(session, user.id, midnight, project.id),
         queue=queue,
@@ -97,4 +125,5 @@ def _card(
         practice=practice_standing.standing(session, project, user.id)
         if queue.labeler_is_practising
         else None,
+        waiting=waiting,
     )

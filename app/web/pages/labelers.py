@@ -49,6 +49,21 @@ class LabelersPage:
     error: str = ""
     as_of: datetime | None = None  # of figures that newer judgments are not in yet
 
+    @property
+    def longer_by_others(self) -> str:
+        """How often others chose the longer response, if that is nearly the same for every row.
+
+        In percent, such as "49–50"; empty where the rows differ by more than a point.
+        """
+        points = {
+            round(100 * value)
+            for row in self.rows
+            if row.quality and isinstance(value := row.quality.longer_by_others.value, float)
+        }
+        if not points or max(points) - min(points) > 1:
+            return ""
+        return "–".join(str(one) for one in sorted(points))
+
 
 @router.get("/p/{slug}/labelers")
 def show(request: Request, access: LeadAccess) -> Response:
