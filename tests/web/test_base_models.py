@@ -1,5 +1,6 @@
 """Choosing a base model on each way in, and what pages and the API say of its check."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,14 @@ def test_a_starter_has_nothing_to_check(lead: TestClient, database: Database) ->
     assert "Check again" not in lead.get("/p/desk/settings", headers=HTML).text
     with database.reader() as session:
         assert not session.scalars(select(Job)).all()
+
+
+def test_without_any_model_the_page_leads_to_the_choice_of_one(lead: TestClient) -> None:
+    def ways_on() -> list[str]:
+        page = lead.get("/p/desk/models", headers=HTML).text
+        return re.findall(r'<a class="btn[^"]*" href="([^"]*)"', page.partition("No models yet")[2])
+
+    assert ways_on() == ["/p/desk/settings#base_model"]
+    assert 'id="base_model"' in lead.get("/p/desk/settings", headers=HTML).text
+    lead.patch(f"{API}/desk", json={"base_model": "starter"})
+    assert ways_on() == ["/p/desk/rounds"]
