@@ -89,7 +89,7 @@ def test_a_round_with_an_unlisted_server_is_refused_at_launch(
     url: str,
     setting: str,
 ) -> None:
-    words = (url, f"({setting}): none", "the operator of this installation can add it")
+    words = (url, f"({setting}: none)", "the operator of this installation can add it")
     page = f"/p/{project.slug}/rounds/new"
     rounds = f"/api/v1/projects/{project.slug}/rounds"
     answer = lead.post(rounds, json={"sft": None, **plan})

@@ -1,6 +1,7 @@
 """Far more requests at once than there are threads and connections: each is answered."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -35,5 +36,7 @@ def test_threads_do_not_wait_for_connections_of_requests_that_wait_for_threads(
 
             return await asyncio.gather(*map(ask, range(MANY)))
 
-    assert asyncio.run(ask_all()) == [401, 200] * (MANY // 2)
+    with ThreadPoolExecutor(1) as thread:  # a browser's tests may have left a loop in this one
+        statuses = thread.submit(asyncio.run, ask_all()).result()
+    assert statuses == [401, 200] * (MANY // 2)
     database.dispose()

@@ -113,7 +113,7 @@ def test_a_reward_that_cannot_be_used_fails_the_first_job_and_not_a_later_one(
     endpoint = RewardPart(PartKind.ENDPOINT, url="https://scorer/score")
     plan = small.plan(reward=replace(small.PLAN.reward, parts=(endpoint,)))
     small.up_to(database, tmp_path, "sft", plan)
-    with pytest.raises(Invalid, match=r"https://scorer/score .*\(ATTUNE_REWARD_ENDPOINTS\): none"):
+    with pytest.raises(Invalid, match=r"https://scorer/score .*\(ATTUNE_REWARD_ENDPOINTS: none\)"):
         find("sft")(small.claimed(database, tmp_path))
 
 
