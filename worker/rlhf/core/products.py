@@ -28,6 +28,16 @@ def prefers_onednn() -> bool:
     return SLOW_IN_MKL in next(vendors, "") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+@cache
+def packs_bf16() -> bool:
+    """Return whether oneDNN takes weights in bf16 on this processor; it needs AVX-512 for them."""
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(2, 2, dtype=torch.bfloat16), None)
+    except (AttributeError, RuntimeError):
+        return False
+    return True
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x Wᵀ + b without a graph, [N, in] and [out, in] -> [N, out]."""
     if _is_for_onednn(x) and weight.dtype == torch.float32:
@@ -104,7 +114,9 @@ def _is_for_onednn(x: Tensor) -> bool:
 
 
 def _can_pack(weight: Tensor) -> bool:
-    """Return whether oneDNN multiplies this weight faster: in bf16 it does so in any case."""
+    """Return whether oneDNN multiplies this weight faster: in bf16 it does so wherever it can."""
     if weight.device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
-    return weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and prefers_onednn())
+    if weight.dtype == torch.bfloat16:
+        return packs_bf16()
+    return weight.dtype == torch.float32 and prefers_onednn()

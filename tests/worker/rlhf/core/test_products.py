@@ -45,6 +45,26 @@ def test_products_are_those_of_pytorch(dtype: torch.dtype) -> None:
         assert packed(x[:, None]).shape == (7, 1, 12)
 
 
+@pytest.mark.parametrize("error", [None, RuntimeError("bf16 path needs the cpu support avx512bw")])
+def test_weights_in_bf16_are_packed_only_where_the_processor_can(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    def reorder(weight: Tensor, _rows: int | None) -> Tensor:
+        if error is not None:
+            raise error
+        return weight
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder, raising=False)
+    products.packs_bf16.cache_clear()
+    weight = _drawn(12, 20).to(torch.bfloat16)
+    packed = products.PackedLinear(weight, None)
+    products.packs_bf16.cache_clear()
+    assert packed._is_packed == (error is None)
+    if error is not None:
+        x = _drawn(7, 20).to(torch.bfloat16)
+        torch.testing.assert_close(packed(x), x @ weight.T)
+
+
 @pytest.mark.usefixtures("_library")
 def test_a_frozen_layer_passes_the_gradient_of_its_input_on() -> None:
     layer = nn.Linear(20, 12)
