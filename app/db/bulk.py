@@ -32,9 +32,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.schema import Table
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-from app.db import copying
+from app.db import copying, foreign_keys
 from app.db.base import Base, Identified
 from app.db.copying import Copier
+from app.db.foreign_keys import HeldRows
 
 # The offset keeps the planner from looking a sequence up again for each id. One row of all ids is
 # quicker to read than a row for each.
@@ -108,17 +109,23 @@ class Storing:
     """What transactions that store one batch after the other share, on PostgreSQL.
 
     Rows are sent by the copier while the next ones are made. Ids that were reserved and not needed
-    are left to the next batch.
+    are left to the next batch. Without `fires_triggers`, foreign keys are checked for all rows at
+    once if the role may do so, and other triggers of the tables do not fire either.
     """
 
     copier: Copier
+    fires_triggers: bool = True
     ids: dict[str, list[int]] = field(default_factory=dict)  # by table, descending
+    held: HeldRows = field(default_factory=HeldRows)  # by the transaction
 
 
 def share(session: Session, storing: Storing) -> None:
     """Let this transaction store rows with what the ones before it have left."""
     if is_postgresql(session):
         session.info[_STORING] = storing
+        storing.held = HeldRows()
+        if not storing.fires_triggers:
+            storing.fires_triggers = not foreign_keys.may_be_skipped(session.connection())
 
 
 def reserve_ahead(session: Session, wanted: Mapping[type[Identified], int]) -> None:
@@ -177,8 +184,13 @@ def insert(
     if connection.dialect.name == "postgresql":
         rows_text = copying.lines(by_column)
         storing: Storing | None = session.info.get(_STORING)
-        send = copying.send if storing is None else storing.copier.send
-        send(connection, table.name, columns, rows_text)
+        if storing is None:
+            copying.send(connection, table.name, columns, rows_text)
+            return
+        referred = None
+        if not storing.fires_triggers:
+            referred = storing.held.lacking(table, columns, by_column)
+        storing.copier.send(connection, table.name, columns, rows_text, referred)
     else:
         names, places = ", ".join(columns), ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"

@@ -16,8 +16,15 @@ from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, event
 
+from app.db import foreign_keys
+from app.db.foreign_keys import Referred
+
 # The backslash first: the others are written with it.
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+# For the rest of the transaction, as far as another statement does not end it before.
+_WITHOUT_TRIGGERS = "SET LOCAL session_replication_role = replica"
+_WITH_TRIGGERS = "SET LOCAL session_replication_role = origin"
 
 _COPIER: Final = "copier"
 """The copier of a connection, in its info."""
@@ -43,11 +50,22 @@ class Copier:
         """Wait until nothing is being sent."""
         self._thread.shutdown()
 
-    def send(self, connection: Connection, table: str, columns: Sequence[str], rows: str) -> None:
-        """Send rows that `lines` has written; they are stored once `wait` has returned."""
+    def send(
+        self,
+        connection: Connection,
+        table: str,
+        columns: Sequence[str],
+        rows: str,
+        referred: Referred | None = None,
+    ) -> None:
+        """Send rows that `lines` has written; they are stored once `wait` has returned.
+
+        With `referred`, the triggers of the table do not fire, which check its foreign keys among
+        others: the rows that it names are locked, and all other keys lead to rows that are held.
+        """
         connection.info[_COPIER] = self
         driver = connection.connection.driver_connection
-        self._sent.append(self._thread.submit(_send, driver, table, columns, rows))
+        self._sent.append(self._thread.submit(_send, driver, table, columns, rows, referred))
 
     def wait(self) -> None:
         """Wait until what was sent is stored; the first error is raised, once."""
@@ -93,11 +111,19 @@ def _wait(connection: Connection) -> None:
         copier.wait()
 
 
-def _send(driver: Any, table: str, columns: Sequence[str], rows: str) -> None:
+def _send(
+    driver: Any, table: str, columns: Sequence[str], rows: str, referred: Referred | None = None
+) -> None:
     statement = f'COPY "{table}" ({", ".join(columns)}) FROM STDIN'
-    # As one text: writing the values one by one takes several times as long.
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(rows)
+    with driver.cursor() as cursor:
+        if referred is not None:
+            foreign_keys.hold(cursor, table, referred)
+            cursor.execute(_WITHOUT_TRIGGERS)
+        # As one text: writing the values one by one takes several times as long.
+        with cursor.copy(statement) as copy:
+            copy.write(rows)
+        if referred is not None:
+            cursor.execute(_WITH_TRIGGERS)
 
 
 def _column(values: Sequence[Any]) -> Sequence[str]:

@@ -160,6 +160,25 @@ def test_an_export_that_failed_says_so_everywhere(
     assert f"export 1 failed, so it has no file: {said}" in download.json()["detail"]
 
 
+def test_the_page_of_an_export_follows_its_job(lead: TestClient, database: Database) -> None:
+    lead.post("/p/desk/exports", data={})
+    assert 'data-refresh="/p/desk/exports/1/live"' in html(lead, "/p/desk/exports/1")
+    live = html(lead, "/p/desk/exports/1/live")
+    assert "Waiting for a worker" in live
+    assert "data-done" not in live
+    with database.transaction() as session:
+        job = session.scalars(select(Job)).one()
+        job.state, job.progress_done, job.progress_note = JobState.RUNNING, 2000, "2,000 rows"
+    assert "2,000 rows so far" in html(lead, "/p/desk/exports/1/live")
+    with database.transaction() as session:
+        session.scalars(select(Job)).one().state = JobState.SUCCEEDED
+    finished(database, {"counts": COUNTS})
+    live = html(lead, "/p/desk/exports/1/live")
+    assert "data-done" in live
+    assert "/p/desk/exports/1/download" in live
+    assert "data-refresh" not in html(lead, "/p/desk/exports/1")
+
+
 def test_options_are_worded_as_the_form_words_them(lead: TestClient, database: Database) -> None:
     lead.post("/p/desk/exports", data={"min_agreement_percent": "60", "purpose": ["train", "gold"]})
     with database.transaction() as session:

@@ -29,7 +29,9 @@ IMMEDIATE_MOST_BYTES: Final = 1 << 20
 """Larger files are imported by a job; up to this the request does it."""
 
 KEPT_FOR_RETRY: Final = timedelta(days=7)
+IMPORT: Final = "import"
 WORDS: Final = "words"
+QUEUE: Final = "cpu"
 """The kind of the job that indexes the words of a finished import."""
 
 _CHUNK: Final = 1 << 18
@@ -180,12 +182,18 @@ def finish(session: Session, import_id: int, tally: ImportTally) -> ImportRun:
         jobs.enqueue(
             session,
             kind=WORDS,
-            queue="cpu",
+            queue=QUEUE,
             payload={"import_id": run.id},
             project_id=run.project_id,
             created_by_id=run.created_by_id,
         )
     return run
+
+
+def is_any_running(session: Session) -> bool:
+    """Return whether a file is being imported by a worker, into any project."""
+    query = select(Job.id).where(Job.kind == IMPORT, Job.state == JobState.RUNNING)
+    return session.scalar(query.limit(1)) is not None
 
 
 def sweep(session: Session) -> None:
@@ -227,8 +235,8 @@ def _enqueue(
     chosen = {name: choice for name, choice in choices.items() if choice is not None}
     job = jobs.enqueue(
         session,
-        kind="import",
-        queue="cpu",
+        kind=IMPORT,
+        queue=QUEUE,
         payload={"import_id": run.id} | ({"mapping": dict(mapping)} if mapping else {}) | chosen,
         project_id=run.project_id,
         natural_key=f"import-{run.id}",

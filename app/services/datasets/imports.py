@@ -219,7 +219,7 @@ def store_batches(
     pace = ImportPace(BATCH)
     prepare = partial(imported_records.prepare, source=run.filename)
     with ReadAhead(unseen, prepare) as reader, Copier() as copier:
-        storing = bulk.Storing(copier)
+        storing = bulk.Storing(copier, fires_triggers=not words_later)  # those index words
         while batch := reader.take(pace.rows):
             pace.wait()
             before = tally.rows

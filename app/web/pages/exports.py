@@ -15,10 +15,10 @@ from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES, by_count
-from app.models import Export, Project, Purpose, Split
+from app.models import Export, Job, Project, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
-from app.services.jobs import jobs
+from app.services.jobs import job_waits, jobs
 from app.services.project import prompt_search
 from app.services.rounds import round_progress
 from app.web import addresses, export_files, page_words
@@ -168,10 +168,12 @@ class ExportsPage:
 
 @dataclass(frozen=True, slots=True)
 class ExportPage:
-    """One export with its manifest."""
+    """One export with its manifest; while it is being written, its job and why that waits."""
 
     row: ExportRow
     title: str
+    job: Job | None
+    waits_for: str
 
     @property
     def units(self) -> list[ExportUnit]:
@@ -250,9 +252,13 @@ def create(request: Request, access: LeadAccess, form: Annotated[ExportForm, For
 @router.get("/p/{slug}/exports/{number}")
 def show(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Show one export with its manifest."""
-    row = _row(access, exports.get(access.session, access.project.id, number))
-    title = export_rows.TITLES.get(row.export.format, row.export.format)
-    return render(request, "exports/one.html", ExportPage(row, title))
+    return render(request, "exports/one.html", _one(access, number))
+
+
+@router.get("/p/{slug}/exports/{number}/live")
+def live_one(request: Request, access: LeadAccess, number: RowId) -> Response:
+    """Return what the page of an export says, which refreshes while the export is being written."""
+    return render(request, "exports/_one.html", _one(access, number), fragment=True)
 
 
 @router.get("/p/{slug}/exports/{number}/download")
@@ -307,6 +313,14 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         tuple(prompt_search.tags(access.session, access.project.id)),
         round_progress.has_any(access.session, access.project.id),
     )
+
+
+def _one(access: ProjectAccess, number: int) -> ExportPage:
+    session = access.session
+    row = _row(access, exports.get(session, access.project.id, number))
+    job = None if row.export.job_id is None else session.get(Job, row.export.job_id)
+    title = export_rows.TITLES.get(row.export.format, row.export.format)
+    return ExportPage(row, title, job, "" if job is None else job_waits.why(session, job))
 
 
 def _formats(project: Project) -> dict[str, str]:

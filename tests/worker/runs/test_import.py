@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from app.models import AuditEvent, ImportChunk, ImportRun, Job, Project, Prompt
 from app.services.datasets import import_jobs, imported_records, imports
 from app.services.datasets.import_pace import ImportPace
 from app.services.jobs import job_leases
-from app.services.project import prompt_search
+from app.services.project import prompt_search, word_backlog
 from app.services.project.prompt_search import PromptFilter
 from tests.services import sample
 from tests.worker.runs import small
 from worker.orders import Interrupted, Orders
-from worker.runs import import_
+from worker.runs import import_, words
 from worker.runs.process.job_context import JobContext
 
 JSONL = (
@@ -192,6 +193,33 @@ def test_a_worker_killed_within_a_batch_leaves_nothing_of_it(
     assert small.run_jobs(database, tmp_path) == ["import", "words"]
     counts = result(database, import_id)["counts"]
     assert (counts["prompts_new"], counts["records"], counts["rejected"]) == (11, 11, 1)
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+@pytest.mark.parametrize("is_waited_for", [False, True])
+def test_words_rest_while_a_file_is_imported_unless_jobs_wait_for_them(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_waited_for: bool
+) -> None:
+    monkeypatch.setattr(word_backlog, "PIECE", 4)
+    start(database, JSONL)
+    importing = small.claimed(database, tmp_path)
+    import_.run(importing)
+    words_context = small.claimed(database, tmp_path)
+    for slug in ("second", "third")[: 1 + is_waited_for]:
+        start(database, JSONL, slug)
+    small.claimed(database, tmp_path)  # the second file's import runs
+    rested: list[float] = []
+    notes: list[str] = []
+    monkeypatch.setattr(time, "sleep", rested.append)
+    monkeypatch.setattr(words, "_REST_S", 0.05)
+    monkeypatch.setattr(
+        JobContext, "report", lambda _self, _done, _total, note="": notes.append(note)
+    )
+    words.run(words_context)
+    slow = "" if is_waited_for else ", slower while a file is imported"
+    assert notes == [f"{count} texts made searchable{slow}" for count in (3, 6, 9, 11)]
+    assert bool([seconds for seconds in rested if seconds == words._LOOK_S]) != is_waited_for
+    assert found(database, "question") == 11
 
 
 @pytest.mark.usefixtures("jobs_for_all")
