@@ -1,14 +1,15 @@
 """Indexes the words of imported texts, a piece at a time, so that searches find them.
 
-The texts lie in a backlog that any worker may work off; a job that ends early loses nothing. While
-a file is being imported, which people wait for, a piece is followed by a long rest.
+The texts lie in a backlog that any worker may work off; a job that ends early loses nothing. Other
+jobs of the queue go first, and while another worker imports a file, which people wait for, a piece
+is followed by a long rest.
 """
 
 import time
 from typing import Final
 
 from app.services.datasets import import_jobs, imports
-from app.services.jobs import job_leases
+from app.services.jobs import job_helpers
 from app.services.project import word_backlog
 from worker.orders import Interrupted
 from worker.runs.process import transactions
@@ -31,21 +32,23 @@ def run(context: JobContext) -> None:
         note, rests = f"{count:,} texts made searchable", _should_rest(context)
         context.report(count, total, f"{note}, {BESIDE_IMPORTS}" if rests else note)
         until_s = time.monotonic() + (_REST_S if rests else 0.0)
-        _heed(context)
+        _make_room(context)
         while time.monotonic() < until_s and _should_rest(context):
             time.sleep(_LOOK_S)
-            _heed(context)
+            _make_room(context)
     context.succeed(lambda _session: {"texts": count})
 
 
-def _heed(context: JobContext) -> None:
+def _make_room(context: JobContext) -> None:
+    """Return to the queue if another job waits for this worker, or end if that is asked for."""
     if context.should_stop() in {"cancel", "preempt"}:
         raise Interrupted(f"job {context.job_id} was asked to stop")
+    with context.database.reader() as session:
+        is_wanted = job_helpers.is_wanted_elsewhere(session, context.job_id)
+    if is_wanted:
+        raise Interrupted(f"job {context.job_id} makes room for a job that waits")
 
 
 def _should_rest(context: JobContext) -> bool:
-    """Return whether an import runs; not if other jobs wait for this one's place in the queue."""
     with context.database.reader() as session:
-        if not import_jobs.is_any_running(session):
-            return False
-        return not job_leases.has_runnable(session, [import_jobs.QUEUE])
+        return import_jobs.is_any_running(session)

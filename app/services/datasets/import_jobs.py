@@ -22,7 +22,7 @@ from app.formats.column_mapping import ColumnsByField
 from app.models import ImportChunk, ImportJob, ImportRun, Job, Project
 from app.services.datasets import import_tally, imports
 from app.services.datasets.import_tally import ImportTally
-from app.services.jobs import jobs
+from app.services.jobs import job_helpers, jobs
 from app.services.project import word_backlog
 
 IMMEDIATE_MOST_BYTES: Final = 1 << 20
@@ -185,6 +185,7 @@ def finish(session: Session, import_id: int, tally: ImportTally) -> ImportRun:
             queue=QUEUE,
             payload={"import_id": run.id},
             project_id=run.project_id,
+            priority=-job_helpers.LATER,
             created_by_id=run.created_by_id,
         )
     return run

@@ -14,7 +14,7 @@ from app.errors import Invalid
 from app.models import AuditEvent, ImportChunk, ImportRun, Job, Project, Prompt
 from app.services.datasets import import_jobs, imported_records, imports
 from app.services.datasets.import_pace import ImportPace
-from app.services.jobs import job_leases
+from app.services.jobs import job_helpers, job_leases
 from app.services.project import prompt_search, word_backlog
 from app.services.project.prompt_search import PromptFilter
 from tests.services import sample
@@ -196,30 +196,36 @@ def test_a_worker_killed_within_a_batch_leaves_nothing_of_it(
 
 
 @pytest.mark.usefixtures("jobs_for_all")
-@pytest.mark.parametrize("is_waited_for", [False, True])
-def test_words_rest_while_a_file_is_imported_unless_jobs_wait_for_them(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_waited_for: bool
+def test_words_rest_while_a_file_is_imported_and_make_room_for_jobs_that_wait(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(word_backlog, "PIECE", 4)
+    monkeypatch.setattr(job_helpers, "_PATIENCE_S", 0.0)
     start(database, JSONL)
-    importing = small.claimed(database, tmp_path)
-    import_.run(importing)
-    words_context = small.claimed(database, tmp_path)
-    for slug in ("second", "third")[: 1 + is_waited_for]:
-        start(database, JSONL, slug)
-    small.claimed(database, tmp_path)  # the second file's import runs
+    import_.run(small.claimed(database, tmp_path))
+    indexing = small.claimed(database, tmp_path)
+    start(database, JSONL, "second")
     rested: list[float] = []
     notes: list[str] = []
     monkeypatch.setattr(time, "sleep", rested.append)
     monkeypatch.setattr(words, "_REST_S", 0.05)
-    monkeypatch.setattr(
-        JobContext, "report", lambda _self, _done, _total, note="": notes.append(note)
-    )
-    words.run(words_context)
-    slow = "" if is_waited_for else ", slower while a file is imported"
-    assert notes == [f"{count} texts made searchable{slow}" for count in (3, 6, 9, 11)]
-    assert bool([seconds for seconds in rested if seconds == words._LOOK_S]) != is_waited_for
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            JobContext, "report", lambda _self, _done, _total, note="": notes.append(note)
+        )
+        with pytest.raises(Interrupted, match="makes room for a job that waits"):
+            words.run(indexing)
+        importing = small.claimed(database, tmp_path)
+        assert importing.kind == "import"
+        words.run(indexing)
+    assert notes == [
+        "3 texts made searchable",
+        *(f"{count} texts made searchable, slower while a file is imported" for count in (3, 6, 8)),
+    ]
+    assert words._LOOK_S in rested
     assert found(database, "question") == 11
+    importing.interrupt()
+    assert small.run_jobs(database, tmp_path) == ["import", "words"]
 
 
 @pytest.mark.usefixtures("jobs_for_all")
