@@ -4,9 +4,9 @@ SQLite has one writer: while a batch is stored, nobody can claim or submit. Batc
 kept short there, with a pause after each in which those who wait get their turn. The time in which
 the next rows are read counts as part of the pause. While people label all the time, a batch takes
 no longer than a judgment does, and the pause is long enough for several. PostgreSQL locks only
-rows, so that only the number of rows is limited, and the next are read while a batch is stored. Its
-processor is shared all the same: while many transactions of others are committed, a pause follows
-each batch there too.
+rows, so that a batch is as long as its fixed costs are small, and the next is read while one is
+stored. Its processor is shared all the same: while many transactions of others are committed, a
+pause follows each batch there too.
 """
 
 import gc
@@ -27,6 +27,8 @@ WORK_MOST_S: Final = 0.08
 _SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
 _OBJECTS_UNTIL_COLLECTED = 100_000  # about those of a batch
 _ROWS_UNTIL_ANALYZED = 10_000
+_SERVER_WORK_S = 0.15  # of a batch on PostgreSQL
+_SERVER_ROWS = 1000  # however long they take
 _COMMITS = text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
 _COMMITS_SPAN_S = 2.0  # every process of the server adds its own about once a second
 _MANY_COMMITS = 50  # per second: five labelers who never rest; an import itself makes ten
@@ -89,9 +91,11 @@ class ImportPace:
     def give_way(self, session: Session, rows: int) -> None:
         """Set the size of the next batch, and how long to wait before it."""
         self._ended = time.monotonic()
-        held_s = self._ended - self._started
+        held_s = max(self._ended - self._started, 1e-6)
         if bulk.is_postgresql(session):
-            self.rows, self.reads_ahead = self.most_rows, True
+            rows_in_time = 0 if self._is_server_busy else int(rows * _SERVER_WORK_S / held_s)
+            self.rows = min(max(rows_in_time, _SERVER_ROWS), self.most_rows)
+            self.reads_ahead = True
             self._pause_s = _SERVER_PAUSE * held_s if self._is_server_busy else 0.0
             return
         manner, work_s, waited_s = _ALONE, WORK_MOST_S, 0.0

@@ -32,7 +32,7 @@ from app.services.datasets.read_ahead import ReadAhead
 from app.services.people import audit
 from app.services.project import word_backlog
 
-BATCH = 1000
+BATCH = 3000
 """Rows of a batch at most."""
 _CHUNK = 1 << 16
 _HEAD = 20

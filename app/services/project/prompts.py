@@ -9,7 +9,6 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, String, cast, func, select
@@ -113,7 +112,11 @@ def store(
     first of them; those of an evaluation set go to the test split.
     """
     hashes = [new_prompt.content_hash for new_prompt in new_prompts]
-    known = _ids_by_hash(session, project.id, hashes)
+    begun = _begun(session, project.id, [new_prompt.group_hash for new_prompt in new_prompts])
+    # A prompt that is known begins like itself, so most new ones need not be looked for.
+    known = _ids_by_hash(
+        session, project.id, [one.content_hash for one in new_prompts if one.group_hash in begun]
+    )
     first = {digest: at for at, digest in reversed(list(enumerate(hashes))) if digest not in known}
     places = sorted(first.values())
     ids = bulk.reserve_ids(session, Prompt, len(places))
@@ -124,7 +127,7 @@ def store(
     for at, digest in groups.items():
         if (chosen := new_prompts[at].split) is not None:
             wanted.setdefault(digest, chosen)
-    split = test if is_evaluation else splits_of_groups(session, project, test, wanted)
+    split = test if is_evaluation else _chosen_splits(project, begun, test, wanted)
     moment = now(session)
     rows = [
         (
@@ -140,31 +143,6 @@ def store(
     with word_backlog.postponed(session, Prompt, project.id, ids):
         bulk.insert(session, Prompt, _COLUMNS, rows, written=("messages",))
     return [StoredRow(known[digest], first.get(digest) == at) for at, digest in enumerate(hashes)]
-
-
-def splits_of_groups(
-    session: Session,
-    project: Project,
-    group_hashes: Collection[str],
-    wanted: Mapping[str, Split] = MappingProxyType({}),
-) -> dict[str, Split]:
-    """Return the split of each group: that of its prompts, the one wanted, or by its hash."""
-    present: dict[str, list[Split]] = defaultdict(list)
-    query = select(Prompt.group_hash, Prompt.split, Prompt.is_evaluation).where(
-        Prompt.project_id == project.id, bulk.among(session, Prompt.group_hash, group_hashes)
-    )
-    evaluated = set()
-    for digest, split, is_evaluation in session.execute(query.distinct()):
-        present[digest].append(Split(split))
-        if is_evaluation:
-            evaluated.add(digest)
-    shares = shares_of(project)
-    shared = {digest: splits.shared_split(found) for digest, found in present.items()}
-    shared |= dict.fromkeys(evaluated, Split.TEST)
-    return {
-        digest: shared.get(digest) or wanted.get(digest) or splits.split_of(digest, shares)
-        for digest in group_hashes
-    }
 
 
 def split_of_each(session: Session, prompt_ids: Collection[int]) -> dict[int, Split]:
@@ -287,7 +265,39 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _begun(session: Session, project_id: int, group_hashes: Collection[str]) -> dict[str, Split]:
+    """Return the split for new prompts of each group that has some already."""
+    present: dict[str, list[Split]] = defaultdict(list)
+    query = select(Prompt.group_hash, Prompt.split, Prompt.is_evaluation).where(
+        Prompt.project_id == project_id, bulk.among(session, Prompt.group_hash, group_hashes)
+    )
+    evaluated = set()
+    for digest, name, is_evaluation in session.execute(query.distinct()):
+        present[digest].append(Split(name))
+        if is_evaluation:
+            evaluated.add(digest)
+    shared = {digest: splits.shared_split(found) for digest, found in present.items()}
+    begun = {digest: split for digest, split in shared.items() if split is not None}
+    return begun | dict.fromkeys(evaluated, Split.TEST)
+
+
+def _chosen_splits(
+    project: Project,
+    begun: Mapping[str, Split],
+    group_hashes: Collection[str],
+    wanted: Mapping[str, Split],
+) -> dict[str, Split]:
+    """Return the split of each group: that of its prompts, the one wanted, or by its hash."""
+    shares = shares_of(project)
+    return {
+        digest: begun.get(digest) or wanted.get(digest) or splits.split_of(digest, shares)
+        for digest in group_hashes
+    }
+
+
 def _ids_by_hash(session: Session, project_id: int, hashes: Sequence[str]) -> dict[str, int]:
+    if not hashes:
+        return {}
     query = select(Prompt.content_hash, Prompt.id).where(
         Prompt.project_id == project_id, bulk.among(session, Prompt.content_hash, hashes)
     )

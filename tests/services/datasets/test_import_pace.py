@@ -141,6 +141,19 @@ def test_imported_judgments_are_not_taken_for_labelers(
 
 
 @pytest.mark.services
+def test_a_server_stores_more_of_what_is_quickly_stored(
+    postgres_url: str, clock: dict[str, float]
+) -> None:
+    database, pace = Database(postgres_url), ImportPace(3000)
+    rows = []
+    for seconds_per_row in (1e-3, 1e-4, 5e-5, 1e-5, 1.0):
+        with database.reader() as session:
+            rows.append(stored(pace, session, clock, pace.rows * seconds_per_row))
+    assert rows == pytest.approx([1000, 1500, 3000, 3000, 1000], abs=1)
+    database.dispose()
+
+
+@pytest.mark.services
 def test_few_other_writers_of_a_server_need_no_pauses(
     postgres_url: str, clock: dict[str, float]
 ) -> None:
