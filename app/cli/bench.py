@@ -88,7 +88,7 @@ def data(
     ] = SERVER,
     sizes: Annotated[str, typer.Option(help="Numbers of judgments.")] = "10000,100000,1000000",
     rows: Annotated[int, typer.Option(help="Rows of each file that is imported.")] = 100_000,
-    seconds: Annotated[float, typer.Option(help="Seconds of labeling per measurement.")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="Seconds of labeling per measurement.")] = 60.0,
 ) -> None:
     """Measure pages, figures, exports and imports of a project with very many judgments."""
     data_bench.check_rows(rows)

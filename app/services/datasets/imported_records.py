@@ -75,6 +75,20 @@ class PreparedBatch:
     rejected: Sequence[tuple[int, Rejected]]
 
 
+def length(outcome: Outcome) -> int:
+    """Return about how many characters of a row are held in memory until it is stored."""
+    _, record = outcome
+    if isinstance(record, Rejected):
+        return len(record.raw)
+    count = sum(len(turn.content) for turn in record.messages)
+    for candidate in candidates(record):
+        count += len(candidate.text) + sum(len(turn.content) for turn in candidate.earlier)
+    if isinstance(record, DemonstrationRecord):
+        count += len(record.response)
+    meta = getattr(record, "meta", None)
+    return count + len(repr(meta)) if meta else count
+
+
 def prepare(batch: Sequence[Outcome], source: str) -> PreparedBatch:
     """Do for a batch what does not need the database."""
     accepted: list[NumberedRecord] = []

@@ -34,6 +34,8 @@ from app.services.project import word_backlog
 
 BATCH = 3000
 """Rows of a batch at most."""
+BATCH_CHARACTERS = 4_000_000
+"""Characters at which a batch ends; one of 3,000 rows has room for 1,300 in each."""
 _CHUNK = 1 << 16
 _HEAD = 20
 
@@ -218,7 +220,8 @@ def store_batches(
     unseen = islice(outcomes, tally.rows, None)
     pace = ImportPace(BATCH)
     prepare = partial(imported_records.prepare, source=run.filename)
-    with ReadAhead(unseen, prepare) as reader, Copier() as copier:
+    reading = ReadAhead(unseen, prepare, imported_records.length, BATCH_CHARACTERS)
+    with reading as reader, Copier() as copier:
         storing = bulk.Storing(copier, fires_triggers=not words_later)  # those index words
         while batch := reader.take(pace.rows):
             pace.wait()

@@ -1,6 +1,7 @@
 """An import keeps its transactions short where there is one writer."""
 
 import io
+import json
 import threading
 import time
 from itertools import pairwise
@@ -12,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, bulk
 from app.models import Project, Prompt
-from app.services.datasets import import_pace, imports
+from app.services.datasets import import_pace, imported_records, imports
 from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
+from app.services.datasets.imported_records import PreparedBatch
 from app.services.queue import slot_leases
 from tests.services import sample
 
@@ -138,6 +140,35 @@ def test_imported_judgments_are_not_taken_for_labelers(
             pace.stored(session)
             pace.give_way(session, pace.rows)
     assert pace.rows > 700
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "x" * 60},
+        {"prompt": "x", "remark": "x" * 60},
+        {"prompt": "x", "response": "x" * 60},
+        {"prompt": "x", "chosen": "x" * 60, "rejected": "y"},
+        {"prompt": ["x" * 60]},  # rejected
+    ],
+)
+def test_a_batch_of_long_rows_ends_sooner(
+    database: Database, monkeypatch: pytest.MonkeyPatch, row: dict[str, object]
+) -> None:
+    monkeypatch.setattr(imports, "BATCH_CHARACTERS", 100)
+    seen: list[int] = []
+    prepare = imported_records.prepare
+
+    def noted(batch: list[imported_records.Outcome], source: str) -> PreparedBatch:
+        seen.append(len(batch))
+        return prepare(batch, source)
+
+    monkeypatch.setattr(imported_records, "prepare", noted)
+    with database.transaction() as session:
+        project_id = sample.make_project(session).id
+    file = io.BytesIO((json.dumps(row) + "\n").encode() * 5)
+    imports.run_in_batches(database.transaction, project_id, file, filename="f.jsonl")
+    assert seen[-3:] == [2, 2, 1]  # after a look at the first rows
 
 
 @pytest.mark.services

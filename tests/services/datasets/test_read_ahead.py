@@ -27,6 +27,15 @@ def test_every_row_comes_once_and_in_order(reads_ahead: bool) -> None:
     assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
+def test_a_batch_of_long_rows_ends_sooner() -> None:
+    lengths = iter([1, 2, 9, 1, 1, 1, 1, 30, 30, 1])
+    batches = []
+    with ReadAhead(lengths, list, length=lambda row: row, most=10) as reader:
+        while batch := reader.take(4):
+            batches.append(batch)
+    assert batches == [[1, 2, 9], [1, 1, 1, 1], [30], [30], [1]]
+
+
 def test_the_next_batch_is_read_and_prepared_in_a_thread_while_one_is_stored() -> None:
     threads: list[str] = []
     prepared = threading.Event()
