@@ -41,7 +41,7 @@ LABELERS = 50
 OVERLAP = 3
 CANDIDATES = 5  # per prompt; every two of them are compared
 PAIRS = tuple(combinations(range(CANDIDATES), 2))
-OPEN = 10_000  # further comparisons, which nobody has judged yet
+OPEN = 30_000  # further comparisons, which nobody has judged yet: six minutes of labeling
 ROUNDS = 10
 BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
 SECONDS_APART = 4
