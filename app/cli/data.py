@@ -31,7 +31,7 @@ from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
-from app.services.datasets import exports, import_pace, imports
+from app.services.datasets import dedicated_process, exports, imports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 from app.settings import Settings, load
@@ -202,7 +202,7 @@ def _import_with_progress(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    import_pace.dedicate_process()
+    dedicated_process.adapt()
     with (
         Progress(*columns, console=err, transient=True) as progress,
         path.open("rb") as opened,

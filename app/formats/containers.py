@@ -19,6 +19,7 @@ from app.formats import csv_file, export_columns, jsonl, parquet_file
 from app.formats.export_columns import COLUMNS, Columns, Plain
 
 _CHUNK = 1 << 20
+_BUFFER = 1 << 20  # each write lets another thread go first
 
 
 class Container(StrEnum):
@@ -132,7 +133,7 @@ def write(folder: Path, stem: str, lines: Iterable[bytes], format: str, to: Cont
     check(format, to)
     path = folder / f"{stem}.{to}"
     columns: Columns | None = None
-    with path.open("wb") as file:
+    with path.open("wb", buffering=_BUFFER) as file:
         if to in (Container.JSONL, Container.GZIP):
             first, whole = _peeked(lines)
             columns = _certain(format, first)

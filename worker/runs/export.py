@@ -17,6 +17,7 @@ from app.formats.containers import Container, DataFile
 from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
 from app.services.datasets import (
+    dedicated_process,
     demonstrations,
     export_options,
     export_rows,
@@ -52,6 +53,7 @@ class Written:
 def run(context: JobContext) -> None:
     """Write the export that the payload names."""
     started_s = time.monotonic()
+    dedicated_process.adapt()
     with context.database.reader() as session:
         export = session.get_one(Export, context.payload["export_id"])
         project = session.get_one(Project, export.project_id)

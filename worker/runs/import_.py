@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.formats import registry
 from app.models import ImportJob
-from app.services.datasets import import_jobs, import_pace, imports
+from app.services.datasets import dedicated_process, import_jobs, imports
 from app.services.datasets.labelers_at_work import BESIDE_LABELERS
 from worker.orders import Interrupted
 from worker.runs.process import transactions
@@ -23,7 +23,7 @@ from worker.runs.process.job_context import JobContext
 def run(context: JobContext) -> None:
     """Import the upload that the payload names by `import_id`."""
     started_s = time.monotonic()
-    import_pace.dedicate_process()
+    dedicated_process.adapt()
     import_id = int(context.payload["import_id"])
     with context.database.reader() as session:
         import_run, tally = import_jobs.resume(session, import_id)

@@ -9,8 +9,6 @@ stored. Its processor is shared all the same: while many transactions of others 
 pause follows each batch there too.
 """
 
-import gc
-import sys
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -24,8 +22,6 @@ from app.services.datasets.labelers_at_work import LabelersAtWork
 WORK_MOST_S: Final = 0.08
 """Computing time of a batch, after which its commit follows."""
 
-_SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own
-_OBJECTS_UNTIL_COLLECTED = 100_000  # about those of a batch
 _ROWS_UNTIL_ANALYZED = 10_000
 _SERVER_WORK_S = 0.15  # of a batch on PostgreSQL
 _SERVER_ROWS = 1000  # however long they take
@@ -116,18 +112,6 @@ class ImportPace:
             if before is not None:
                 rate = (self._commits[1] - before[1]) / (now - before[0])
                 self._is_server_busy = rate > _MANY_COMMITS
-
-
-def dedicate_process() -> None:
-    """Adapt the interpreter to a process that does nothing but import.
-
-    What is loaded stays, and what a batch makes is freed without the collector: going through all
-    of it again and again takes a third of the time. The thread that reads ahead must not keep the
-    one that stores waiting after each statement.
-    """
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def is_time_to_analyze(rows_before: int, rows_after: int) -> bool:

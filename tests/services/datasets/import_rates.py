@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, schema
 from app.formats import registry
-from app.services.datasets import import_pace, imports
+from app.services.datasets import dedicated_process, imports
 from app.services.people import accounts
 from app.services.project import projects
 
@@ -49,7 +49,7 @@ def main(what: str, count: int, url: str) -> None:
     with tempfile.TemporaryFile() as file:
         write(file, what, count)
         file.seek(0)
-        import_pace.dedicate_process()
+        dedicated_process.adapt()
         cost = read(file) if what == "read" else store(file, url)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     held = cost.transactions_s
