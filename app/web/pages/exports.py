@@ -318,7 +318,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
 def _one(access: ProjectAccess, number: int) -> ExportPage:
     session = access.session
     row = _row(access, exports.get(session, access.project.id, number))
-    job = None if row.export.job_id is None else session.get(Job, row.export.job_id)
+    job = None if row.export.job_id is None else jobs.get(session, row.export.job_id)
     title = export_rows.TITLES.get(row.export.format, row.export.format)
     return ExportPage(row, title, job, "" if job is None else job_waits.why(session, job))
 
