@@ -6,7 +6,7 @@ It holds a model and loads adapters by name from folders in PEFT's format. Tests
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -181,7 +181,8 @@ def _handler(made: SamplingServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(text)))
             self.end_headers()
-            self.wfile.write(text)
+            with suppress(ConnectionError):  # who asked may be gone
+                self.wfile.write(text)
 
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
