@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import Comparison, Membership, PracticeAnswer, Project, Purpose
-from tests.browser.desk import KINDS, Desk, House, sit_down
+from tests.browser.desk import KINDS, Desk, House, fits_window, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -93,7 +93,7 @@ def test_practice_by_keyboard_alone(house: House, width: str) -> None:
         assert page.locator(
             f"#work [data-place='{right - 1}'] >> text=settled as better"
         ).is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         desk.axe("practice, wrong")
         keys.press(str(right))  # what was answered is answered
         keys.press("u")

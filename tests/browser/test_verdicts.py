@@ -12,7 +12,7 @@ from app.domain.states import RoundState
 from app.models import Adjudication, Project, Role, Round, User
 from app.services.people import accounts
 from tests.browser import lead_world
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.browser.test_leaderboard import Clicks
 from tests.services import sample
 from tests.services.sample_votes import make_comparison, vote
@@ -71,7 +71,7 @@ def test_verdicts_are_read_first_fit_and_have_no_violations(
             assert box is not None
             assert box["y"] < 400, f"{path}: the verdict is what is read first"
             desk.axe(f"{project}{path}")
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+            assert fits_window(page), path
         assert desk.problems == []
 
 
