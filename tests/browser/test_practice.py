@@ -230,6 +230,30 @@ def test_the_guide_leaves_the_work_in_view_and_ticks_no_skip(house: House, width
         assert desk.problems == []
 
 
+@pytest.mark.parametrize(
+    ("width", "touch", "says"),
+    [
+        (
+            "wide",
+            {},
+            ["in doubt, open the guidelines. h", "better response. Click it or press 1 2"],
+        ),
+        ("wide", {"has_touch": True, "is_mobile": True}, ["guidelines.", "response."]),
+        ("phone", {}, ["guidelines."]),
+    ],
+)
+def test_the_guide_speaks_of_keys_only_where_there_are_some(
+    house: House, width: str, touch: dict[str, bool], says: list[str]
+) -> None:
+    with sit_down(house, width, **touch) as desk:
+        _newcomer(desk)
+        desk.open("pick")
+        steps = desk.page.locator("#guide li:visible").all_inner_texts()
+        for step, end in zip(steps, says, strict=False):
+            assert " ".join(step.split()).endswith(end)
+        assert desk.problems == []
+
+
 def test_the_guide_is_sent_away_by_keyboard(house: House) -> None:
     with sit_down(house) as desk:
         _newcomer(desk)
