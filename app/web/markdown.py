@@ -25,6 +25,7 @@ from app.web import formulas, highlighting
 MOST_CHARACTERS = 200_000  # a longer text is shown as it is: some texts take time quadratic in it
 MOST_BRACKETS = 2000  # a text with more has no links and pictures, which take quadratic time
 MOST_FORMULAS = 500
+MOST_DIGITS = 5  # lists with longer numbers look alike
 _PAIRS = {"$$": ("$$", True), "\\[": ("\\]", True), "\\(": ("\\)", False), "$": ("$", False)}
 _ENVIRONMENT = re.compile(r"\\begin\{((?:align|equation|gather|multline)\*?)\}")
 _PROSE = re.compile(r"[^\W\d_]{2,}[,;:]?\s+[^\W\d_]{2,}|^\d.*\s[^\W\d_]{2,}")  # words, or a price
@@ -39,7 +40,12 @@ _TAGS = {
 }
 _ATTRIBUTES = {tag: {"dir"} for tag in _DIRECTED}
 _ATTRIBUTES |= {tag: set(formulas.ATTRIBUTES) for tag in formulas.TAGS}
-_ATTRIBUTES |= {"ol": {"dir", "start"}, "pre": {"dir"}, "span": {"class"}, "div": {"class"}}
+_ATTRIBUTES |= {
+    "ol": {"dir", "start", "class"},
+    "pre": {"dir"},
+    "span": {"class"},
+    "div": {"class"},
+}
 _ATTRIBUTES |= {"code": {"class"}}
 _UNFORMATTED = (
     '<p><span class="chip">Too long to be formatted, shown as raw text</span></p>'
@@ -70,6 +76,23 @@ def _lower_headings(state: StateCore) -> None:
     for token in state.tokens:
         if token.type in {"heading_open", "heading_close"}:
             token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
+
+
+def _measure_numbers(state: StateCore) -> None:
+    """Tell the style sheet how many digits a list's last number has, where it has more than one."""
+    lists: list[Token] = []
+    items: list[int] = []
+    for token in state.tokens:
+        if token.type in {"ordered_list_open", "bullet_list_open"}:
+            lists.append(token)
+            items.append(0)
+        elif token.type == "list_item_open":
+            items[-1] += 1
+        elif token.type in {"ordered_list_close", "bullet_list_close"}:
+            opened, last = lists.pop(), items.pop() - 1
+            digits = len(str(int(opened.attrs.get("start", 1)) + last))
+            if opened.tag == "ol" and digits > 1:
+                opened.attrSet("class", f"digits-{min(digits, MOST_DIGITS)}")
 
 
 def _inline_formula(state: StateInline, silent: bool) -> bool:
@@ -224,6 +247,7 @@ def _made() -> MarkdownIt:
     )
     markdown.core.ruler.push("lower_headings", _lower_headings)
     markdown.core.ruler.push("direct_blocks", _direct_blocks)
+    markdown.core.ruler.push("measure_numbers", _measure_numbers)
     return markdown
 
 

@@ -88,6 +88,7 @@ if (lists.length) {
 }
 
 document.addEventListener("keydown", (event) => {
+  if (form.closest("details:not([open])")) return;
   const meant = meaning(event, assignment, { singleKeys });
   if (!meant || (event.key === "Enter" && !(event.ctrlKey || event.metaKey))) return;
   if (meant.does === "submit") form.requestSubmit(form.querySelector("button[name=next]"));

@@ -147,7 +147,7 @@ class Desk:
     def fits(self) -> None:
         """Nothing is wider than the window, and the foot bar is one row."""
         page = self.page
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         assert page.locator("#foot").evaluate("(foot) => foot.offsetHeight") < 80
 
     def current(self, kind: str) -> list[Judgment]:
@@ -165,6 +165,14 @@ class Desk:
                     .order_by(Judgment.id)
                 )
             )
+
+
+def fits_window(page: Page) -> bool:
+    """Return whether a page is no wider than its window without the scrollbar."""
+    found: bool = page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    return found
 
 
 @contextmanager

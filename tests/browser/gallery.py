@@ -32,7 +32,7 @@ from app.services.people import accounts, login_sessions
 from app.services.project import projects
 from app.settings import Settings
 from tests.browser import every_page, lead_world, planted
-from tests.browser.desk import AXE, chromium
+from tests.browser.desk import AXE, chromium, fits_window
 from tests.live import serve
 from tests.web.routes import routes_of
 
@@ -238,7 +238,7 @@ def check(browser: Browser, world: World, only: str, looks: list[Look] = CHECKS)
                     forced_colors="active" if look.is_forced else "none",
                 )
                 found = page.evaluate(AXE_RUN)
-                if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                if not fits_window(page):
                     found.append("wider than its window")
                 yield from (f"{world.name} {look.name} {path}: {one}" for one in found)
 

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from app.models import Project, Role
 from app.services.people import accounts
-from tests.browser.desk import House, sit_down
+from tests.browser.desk import House, fits_window, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -27,6 +27,6 @@ def test_they_are_turned_on_paused_and_resumed_without_a_script(house: House) ->
         page.get_by_label("Reason").fill("new guidelines")
         page.get_by_role("button", name="Pause").click()
         assert page.get_by_text("paused automatic rounds: new guidelines").is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         page.get_by_role("button", name="Resume").click()
         assert page.get_by_role("button", name="Pause").is_visible()

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from app.models import Project, Role
 from app.services.people import accounts
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services import sample
 from tests.worker.runs import small
 
@@ -45,7 +45,7 @@ def is_tidy(desk: Desk, name: str) -> None:
     """Nothing is wider than the window, and axe finds nothing."""
     if folder := os.environ.get("TEST_SHOTS"):
         desk.page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-    assert not desk.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert fits_window(desk.page)
     desk.axe(name)
 
 

@@ -15,7 +15,7 @@ from app.domain.states import JobState
 from app.models import Job, Metric, Role
 from app.services.jobs import training_curves
 from app.services.people import accounts
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services import sample
 from tests.services.rounds import trained
 
@@ -87,7 +87,7 @@ def test_charts_fit_and_have_no_violations(house: House, width: str, scheme: str
                 "document.querySelectorAll('details').forEach((one) => (one.open = true))"
             )
             wall.desk.axe(f"charts {path}")
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+            assert fits_window(page), path
             assert page.evaluate(_js("chart_labels")) == [], path
 
 

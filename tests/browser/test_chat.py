@@ -12,7 +12,7 @@ from app.db import now
 from app.models import Chat, ChatTurn, Checkpoint, CheckpointKind, ModelReply, Project, Role
 from app.services.checkpoints import chat_replies
 from app.services.people import accounts
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -67,7 +67,7 @@ def write(desk: Desk, text: str, *, is_done: bool = False) -> None:
 
 
 def look(desk: Desk, name: str) -> None:
-    assert not desk.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert fits_window(desk.page)
     desk.axe(name)
     if SHOTS:
         desk.page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)

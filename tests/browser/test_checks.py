@@ -15,7 +15,7 @@ from app.domain.states import JobState
 from app.models import Role
 from app.services.people import accounts
 from app.services.rounds import round_progress, rounds
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services.rounds import climbed
 from tests.services.rounds.stages import PLAN, make_project
 
@@ -55,16 +55,17 @@ def test_a_waiting_round_fits_and_has_no_violations(house: House, width: str, sc
         desk.axe("a waiting round")
         result = page.locator("#checks td .tag").first.bounding_box()
         assert result
-        assert result["x"] + result["width"] <= page.evaluate("window.innerWidth")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        width_of_page = page.evaluate("document.documentElement.clientWidth")
+        assert result["x"] + result["width"] <= width_of_page
+        assert fits_window(page)
         page.goto(f"{desk.url}/p/{desk.slug('checks')}")
         desk.axe("the overview of a waiting round")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         page.goto(f"{desk.url}/p/{desk.slug('checks')}/rounds/new")
         page.get_by_text("All settings").click()
         page.get_by_text("Checks between stages").click()
         desk.axe("the policies of the checks")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         _see_the_climb(desk)
 
 
@@ -79,10 +80,10 @@ def _see_the_climb(desk: Desk) -> None:
     page.get_by_text("View as table").click()
     assert page.get_by_role("region", name="The climb as a table").is_visible()
     desk.axe("the climb on the overview")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits_window(page)
     page.get_by_role("link", name="The climb in full, with downloads").click()
     desk.axe("the climb")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits_window(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="PNG").click()
     assert download.value.suggested_filename == f"{desk.slug('climb')}-climb.png"

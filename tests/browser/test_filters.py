@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from app.models import Membership, Project, Role
-from tests.browser.desk import LOOKS, House, sit_down
+from tests.browser.desk import LOOKS, House, fits_window, sit_down
 
 pytestmark = pytest.mark.browser
 
@@ -44,4 +44,4 @@ def test_filters_are_folded_on_a_phone_unless_one_is_set(
         assert field.is_visible()
         page.goto(f"{address}?{QUERIES[page_name]}")
         assert field.is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)

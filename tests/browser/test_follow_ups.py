@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import earlier_turns
 from app.models import Comparison, Completion, Project, Prompt
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import Desk, House, fits_window, sit_down
 
 pytestmark = pytest.mark.browser
 
@@ -51,7 +51,7 @@ def test_each_candidate_is_shown_with_its_own_first_response(
     for text in page.locator("#work .turns .user .text").all_inner_texts():
         assert text.strip() == "Shorter, please, and without the beach."
     assert "Shorter" not in page.locator("#work .prompt").inner_text()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits_window(page)
     desk.axe(kind)
     if not keys:
         return

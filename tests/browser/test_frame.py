@@ -9,7 +9,7 @@ from app.db import now
 from app.models import Checkpoint, CheckpointKind, Project, Role
 from app.services.people import accounts
 from tests.browser import gallery
-from tests.browser.desk import AXE, Desk, House, sit_down
+from tests.browser.desk import AXE, Desk, House, fits_window, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -77,7 +77,7 @@ def test_the_palette_leads_anywhere_by_keys(house: House, width: str, scheme: st
         assert page.locator(".palette [aria-selected=true]").count() == 1
         keys.press("Enter")
         page.wait_for_url("**/rounds")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         assert desk.problems == []
 
 

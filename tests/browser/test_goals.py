@@ -11,7 +11,7 @@ from app.db import Database
 from app.models import Comparison, Project, User
 from app.services.people import accounts
 from app.settings import Settings
-from tests.browser.desk import WIDTHS, Desk, House
+from tests.browser.desk import WIDTHS, Desk, House, fits_window
 from tests.browser.test_leaderboard import CLICKS_MOST, Clicks
 from tests.conftest import PASSWORD, quick_app
 from tests.live import serve
@@ -108,11 +108,11 @@ def test_the_form_shows_what_the_goal_needs(
     expect(page.get_by_role("radio", name="Train in rounds")).to_be_checked()
     expect(base).to_be_visible()
     desk.axe(f"new project, {width}, {scheme}")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits_window(page)
     page.get_by_role("radio", name="Collect preferences").check()
     page.fill("[name=name]", "Votes")
     page.get_by_role("button", name="Create project").click()
     expect(page.get_by_role("heading", name="Import prompts and responses")).to_be_visible()
     desk.axe(f"overview without training, {width}, {scheme}")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits_window(page)
     page.close()

@@ -8,7 +8,7 @@ import pytest
 
 from app.models import Role
 from app.services.people import accounts
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services.rounds.stages import make_project
 
 pytestmark = pytest.mark.browser
@@ -37,11 +37,6 @@ def planning(
         if unfolds:
             desk.page.locator(SETTINGS).click()
         yield desk
-
-
-def is_wider_than_the_window(desk: Desk) -> bool:
-    found: bool = desk.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-    return found
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
@@ -81,7 +76,7 @@ def test_the_folded_part_fits_and_has_no_violations(house: House, width: str, sc
         page.locator("[data-steps-here] [role=alert]").wait_for()
         page.keyboard.press("Enter")
         page.locator("#server_url-problem").wait_for()
-        assert not is_wider_than_the_window(desk)
+        assert fits_window(desk.page)
         boxes = [page.locator(f"#server_url-{one}").bounding_box() for one in ("problem", "help")]
         assert boxes[0]
         assert boxes[1]
@@ -153,7 +148,7 @@ def test_rewards_are_added_row_by_row_by_keyboard_without_a_script(
         assert (
             "labelers judge only the evaluation" in page.locator("[data-steps-here]").inner_text()
         )
-        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        assert fits_window(page)
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
@@ -167,7 +162,7 @@ def test_the_rewards_fit_and_have_no_violations(house: House, width: str, scheme
         refused.filter(has_text="The name of a reward must be at most 30 letters").wait_for()
         page.get_by_role("button", name="Add another reward").click()
         page.locator("#part_source-2").wait_for()
-        assert not is_wider_than_the_window(desk)
+        assert fits_window(desk.page)
         desk.axe(f"rewards, {width}, {scheme}")
 
 
@@ -180,7 +175,7 @@ def test_another_choice_fills_in_its_settings_and_keeps_what_was_changed(
         assert not page.locator("#candidates").is_visible()
         assert page.get_by_role("radio", name="Balanced").is_checked()
         desk.axe(f"choices, {width}, {scheme}")
-        assert not is_wider_than_the_window(desk)
+        assert fits_window(desk.page)
         page.locator(SETTINGS).click()
         page.locator("#temperature").fill("0.8")
         page.get_by_role("radio", name="Thorough").check()

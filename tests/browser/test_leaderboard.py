@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from app.models import Comparison, Project, Role, User
 from app.services.people import accounts
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services import compared_sources, sample
 
 pytestmark = pytest.mark.browser
@@ -114,7 +114,7 @@ def test_the_leaderboard_fits_and_has_no_violations(house: House, width: str, sc
         for query in ("", "?length=1&reference=beta", "?by=judges", "?by=both&category=math"):
             page.goto(address + query)
             desk.axe(f"the leaderboard {query}")
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            assert fits_window(page)
         assert desk.problems == []
 
 

@@ -10,10 +10,13 @@ from tests.browser.desk import Desk, House, sit_down
 pytestmark = pytest.mark.browser
 
 _OPEN = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-_TOO_WIDE = """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
-  [...document.querySelectorAll('main *')].filter((one) =>
-    one.getBoundingClientRect().right > window.innerWidth + 1 && !one.closest('.scroll-x'))
-    .slice(0, 5).map((one) => `${one.tagName} ${one.className}: ${one.innerText.slice(0, 40)}`)"""
+_TOO_WIDE = """() => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  return [...document.querySelectorAll('main *')].filter((one) =>
+    one.getBoundingClientRect().right > clientWidth + 1 && !one.closest('.scroll-x'))
+    .slice(0, 5).map((one) => `${one.tagName} ${one.className}: ${one.innerText.slice(0, 40)}`);
+}"""
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import Comparison, Membership, PracticeAnswer, Project, Purpose
-from tests.browser.desk import KINDS, Desk, House, sit_down
+from tests.browser.desk import KINDS, Desk, House, fits_window, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -93,7 +93,7 @@ def test_practice_by_keyboard_alone(house: House, width: str) -> None:
         assert page.locator(
             f"#work [data-place='{right - 1}'] >> text=settled as better"
         ).is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         desk.axe("practice, wrong")
         keys.press(str(right))  # what was answered is answered
         keys.press("u")
@@ -227,6 +227,30 @@ def test_the_guide_leaves_the_work_in_view_and_ticks_no_skip(house: House, width
         assert page.locator("#guide").is_visible()
         assert page.locator("#guide .done").count() == 0
         desk.fits()
+        assert desk.problems == []
+
+
+@pytest.mark.parametrize(
+    ("width", "touch", "says"),
+    [
+        (
+            "wide",
+            {},
+            ["in doubt, open the guidelines. h", "better response. Click it or press 1 2"],
+        ),
+        ("wide", {"has_touch": True, "is_mobile": True}, ["guidelines.", "response."]),
+        ("phone", {}, ["guidelines."]),
+    ],
+)
+def test_the_guide_speaks_of_keys_only_where_there_are_some(
+    house: House, width: str, touch: dict[str, bool], says: list[str]
+) -> None:
+    with sit_down(house, width, **touch) as desk:
+        _newcomer(desk)
+        desk.open("pick")
+        steps = desk.page.locator("#guide li:visible").all_inner_texts()
+        for step, end in zip(steps, says, strict=False):
+            assert " ".join(step.split()).endswith(end)
         assert desk.problems == []
 
 

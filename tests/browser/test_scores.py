@@ -11,7 +11,7 @@ from app.services.people import accounts
 from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
 from app.services.rounds import scorings
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.services import sample
 
 pytestmark = pytest.mark.browser
@@ -49,11 +49,6 @@ def desk(house: House, request: pytest.FixtureRequest) -> Iterator[Desk]:
         assert found.problems == []
 
 
-def fits(desk: Desk) -> bool:
-    found: bool = desk.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    return found
-
-
 def finish(desk: Desk) -> None:
     """Do the work of the job."""
     with desk.database.transaction() as session:
@@ -70,7 +65,7 @@ def finish(desk: Desk) -> None:
 
 def test_scores_are_asked_for_by_keyboard_and_read(desk: Desk) -> None:
     page = desk.page
-    assert fits(desk)
+    assert fits_window(desk.page)
     desk.axe("the form")
     page.locator("#kind").focus()
     page.keyboard.type("Rule: pattern")
@@ -89,7 +84,7 @@ def test_scores_are_asked_for_by_keyboard_and_read(desk: Desk) -> None:
     assert page.locator(".case").count() == 3
     first = page.locator(".case").first
     assert "score 0.200" in first.inner_text(), "the worst of the last model comes first"
-    assert fits(desk)
+    assert fits_window(desk.page)
     desk.axe("the result")
     page.get_by_text("View as table").click()
     desk.axe("the table of the distribution")

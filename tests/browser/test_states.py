@@ -7,7 +7,7 @@ import pytest
 
 from app.services.people import accounts
 from tests.browser import bench_page
-from tests.browser.desk import KINDS, WIDTHS, Desk, House, sit_down
+from tests.browser.desk import KINDS, WIDTHS, Desk, House, fits_window, sit_down
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.browser
@@ -36,7 +36,7 @@ def test_no_violations_in_any_further_state(
                 desk.axe(f"{kind} after {keys}")
         page.click("header .menu > summary")
         desk.axe("the account menu")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert fits_window(page)
         assert desk.problems == []
 
 
@@ -60,7 +60,7 @@ def test_skip_and_flag_by_click_and_history_changes_every_kind(house: House) -> 
             desk.axe(f"{kind}, history")
             page.click("text=Review or change")
             desk.axe(f"{kind}, history, one")
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            assert fits_window(page)
             _change(desk, kind)
             page.click("text=Save the change")
             page.wait_for_selector("text=Your change is saved.")

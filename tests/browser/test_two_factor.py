@@ -9,7 +9,7 @@ import pytest
 from app.db import now
 from app.models import User
 from app.services.people import accounts
-from tests.browser.desk import Desk, House, sit_down
+from tests.browser.desk import Desk, House, fits_window, sit_down
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.browser
@@ -19,7 +19,7 @@ def _is_tidy(desk: Desk, name: str) -> None:
     """Nothing is wider than the window, and axe finds nothing."""
     if folder := os.environ.get("TEST_SHOTS"):
         desk.page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-    assert not desk.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert fits_window(desk.page)
     desk.axe(name)
 
 

@@ -12,7 +12,7 @@ from app.domain.states import RoundState
 from app.models import Adjudication, Project, Role, Round, User
 from app.services.people import accounts
 from tests.browser import lead_world
-from tests.browser.desk import LOOKS, Desk, House, sit_down
+from tests.browser.desk import LOOKS, Desk, House, fits_window, sit_down
 from tests.browser.test_leaderboard import Clicks
 from tests.services import sample
 from tests.services.sample_votes import make_comparison, vote
@@ -71,7 +71,7 @@ def test_verdicts_are_read_first_fit_and_have_no_violations(
             assert box is not None
             assert box["y"] < 400, f"{path}: the verdict is what is read first"
             desk.axe(f"{project}{path}")
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+            assert fits_window(page), path
         assert desk.problems == []
 
 
@@ -162,6 +162,23 @@ def test_disputed_rankings_are_settled_one_after_another_by_keys(house: House) -
         assert desk.problems == []
 
 
+def test_keys_do_nothing_to_a_form_that_is_folded_away(house: House) -> None:
+    with sit_down(house) as desk:
+        with desk.database.transaction() as session:
+            project, _ = _lead(session, desk, "folded", judgment_kind="rank", k=4)
+            comparison = make_comparison(session, project, texts=TEXTS)
+        page = desk.page
+        page.goto(f"{desk.url}/p/{desk.slug('folded')}/comparisons/{comparison.id}")
+        for key in ("3", "1", "2", "Control+Enter"):
+            page.locator("body").press(key)
+        page.get_by_text("Settle the comparison").click()
+        desk.axe("settling what nobody disputes")
+        page.select_option("[name=reason]", "taste")
+        page.locator("body").press("Control+Enter")
+        page.get_by_text("4 responses have no rank yet.").wait_for()
+        assert desk.problems == []
+
+
 def test_a_ranking_is_settled_without_a_script(house: House) -> None:
     with sit_down(house, java_script_enabled=False) as desk:
         with desk.database.transaction() as session:
@@ -170,6 +187,7 @@ def test_a_ranking_is_settled_without_a_script(house: House) -> None:
             vote(session, comparison, own, ranking=(1, 2, 3, 4))
         page = desk.page
         page.goto(f"{desk.url}/p/{desk.slug('plain')}/comparisons/{comparison.id}")
+        page.get_by_text("Settle the comparison").click()
         for letter, rank in zip("ABCD", "2143", strict=True):
             page.get_by_label(f"Rank of {letter}").select_option(rank)
         page.select_option("[name=reason]", "gap")

@@ -132,6 +132,22 @@ def test_a_list_keeps_its_first_number() -> None:
     assert '<ol start="3"' in render_markdown("3. three\n4. four")
 
 
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("1. a\n" * 9, []),
+        ("1. a\n" * 10, ["digits-2"]),
+        ("100. a\n", ["digits-3"]),
+        ("99. a\n98. b\n", ["digits-3"]),
+        ("999999999. a\n", ["digits-5"]),
+        ("- a\n" * 10, []),
+        ("- a\n\n" + "  7. b\n" * 4, ["digits-2"]),
+    ],
+)
+def test_a_list_says_how_wide_its_numbers_are(text: str, classes: list[str]) -> None:
+    assert re.findall(r'class="(digits-\d)"', render_markdown(text)) == classes
+
+
 N = 24_000
 _HOSTILE = {
     "a million dollars": "$" * 1_000_000,

@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.db import Database
-from app.domain.states import AssignmentState
-from app.models import Assignment, AuditEvent, Comparison, Project, Role, User
+from app.db import Database, now
+from app.domain.states import AssignmentState, RoundState
+from app.models import Assignment, AuditEvent, Comparison, Project, Role, Round, User
 from app.services.people import accounts, audit
 from app.services.queue import slot_leases
 from tests.services import sample
@@ -132,6 +132,39 @@ def test_priority_changes_what_comes_first(
     refused = lead.post(f"/p/desk/comparisons/{made[1]}/priority", data={"priority": "5000"})
     assert refused.status_code == 422
     assert "not 5000" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("priority", "has_rounds", "said"),
+    [
+        (0, True, ""),
+        (-1, False, ""),
+        (-1, True, "Those of rounds are asked first."),
+        (-2, False, "Others are asked first."),
+        (3, False, "It is asked before others."),
+    ],
+)
+def test_the_turn_of_a_comparison_is_in_words_and_its_number_folded_away(
+    lead: TestClient, database: Database, desk: Any, priority: int, has_rounds: bool, said: str
+) -> None:
+    project_id, _, made = desk
+    with database.transaction() as session:
+        session.get_one(Comparison, made[0]).priority = priority
+        if has_rounds:
+            session.add(
+                Round(
+                    project_id=project_id,
+                    number=1,
+                    state=RoundState.LABELING,
+                    plan={},
+                    created_at=now(session),
+                )
+            )
+    page = lead.get(f"/p/desk/comparisons/{made[0]}", headers={"accept": "text/html"}).text
+    queue = page[page.index("In the queue") :]
+    before, folded = queue.split("<summary>Change its priority</summary>")
+    assert before.split("are open.")[1].split("</p>")[0].strip() == said
+    assert f'value="{priority}"' in folded
 
 
 def test_k_changes_while_people_work(

@@ -150,12 +150,23 @@ class ComparisonDetail:
         """The judgments that count."""
         return [detail.judgment for detail in self.judgments if detail.counts]
 
-    def firsts(self, position: int) -> int:
-        """Count the votes that rank a completion first, alone or tied."""
-        return sum(
-            detail.counts and detail.ranking is not None and position in detail.ranking.first
+    @property
+    def is_disputed(self) -> bool:
+        """Whether two labelers differ in their order, or in whether it is any good."""
+        said = {
+            (detail.ranking, detail.judgment.both_bad) for detail in self.judgments if detail.counts
+        }
+        return len(said) > 1
+
+    def firsts(self, position: int) -> tuple[int, int]:
+        """Count the votes that rank a completion first alone, and those that tie it for first."""
+        firsts = [
+            detail.ranking.first
             for detail in self.judgments
-        )
+            if detail.counts and detail.ranking is not None and position in detail.ranking.first
+        ]
+        alone = sum(len(first) == 1 for first in firsts)
+        return alone, len(firsts) - alone
 
     def summary(self, position: int) -> str:
         """Describe in a few words how a completion was judged."""
@@ -167,9 +178,20 @@ def letter(position: int) -> str:
     return "ABCDEFGHI"[position]
 
 
-def _first_places(detail: ComparisonDetail, position: int) -> str:
-    count = detail.firsts(position)
-    return f"first in {count} vote{'s' if count != 1 else ''}"
+def _times_preferred(detail: ComparisonDetail, position: int) -> str:
+    return _first_places(detail, position, "preferred", "tied")
+
+
+def _times_ranked_first(detail: ComparisonDetail, position: int) -> str:
+    return _first_places(detail, position, "ranked first", "tied for first")
+
+
+def _first_places(detail: ComparisonDetail, position: int, first: str, tied: str) -> str:
+    if not detail.counted:
+        return ""
+    alone, shared = detail.firsts(position)
+    said = f"{first} in {alone} of {len(detail.counted)}"
+    return f"{said}, {tied} in {shared}" if shared else said
 
 
 def _mean_ratings(detail: ComparisonDetail, position: int) -> str:
@@ -195,8 +217,8 @@ def _edits(detail: ComparisonDetail, position: int) -> str:
 
 
 _SUMMARIES: Mapping[JudgmentKind, Callable[[ComparisonDetail, int], str]] = {
-    JudgmentKind.PICK: _first_places,
-    JudgmentKind.RANK: _first_places,
+    JudgmentKind.PICK: _times_preferred,
+    JudgmentKind.RANK: _times_ranked_first,
     JudgmentKind.RATE: _mean_ratings,
     JudgmentKind.THUMBS: _thumbs,
     JudgmentKind.WRITE: _edits,

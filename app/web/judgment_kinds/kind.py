@@ -110,6 +110,7 @@ class PageKind:
     task: str  # what to do, in the guide at the first comparison
     task_keys: tuple[str, ...]  # the keys that do it
     verb: str  # what labelers are asked to do with completions
+    task_by_keys: str = ""  # what the guide says before the keys, where there are keys
     has_scale: bool = False  # the form offers a scale between two responses
     settle: Callable[[SettlementForm], OrderBody] | None = None
     settled_format: str = ""  # Markdown: how a file gives the settled answer

@@ -87,8 +87,9 @@ RATE = PageKind(
     JudgmentKind.RATE,
     parse,
     question="How good is each response?",
-    task="Rate each response: click, or press a number.",
+    task="Rate each response.",
     task_keys=("1", "5"),
+    task_by_keys="Click, or press a number",
     verb="rate",
     settled_format="The answer holds the ratings of the completions by criterion.",
 )

@@ -80,6 +80,24 @@ class ComparisonPage:
     form: SettlementForm
     error: str = ""
     of_judges: list[tuple[AiJudgment, Judge]] = field(default_factory=list)
+    has_rounds: bool = False  # the project has had one
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether a form to settle it was refused and came back."""
+        return self.form != SettlementForm()
+
+    @property
+    def turn(self) -> str:
+        """When it is asked, if that is neither with the others nor over."""
+        comparison = self.detail.comparison
+        if not comparison.open_slots or comparison.priority == 0:
+            return ""
+        if comparison.priority == imported_votes.BEHIND_ROUNDS:
+            return "Those of rounds are asked first." if self.has_rounds else ""
+        return (
+            "It is asked before others." if comparison.priority > 0 else "Others are asked first."
+        )
 
     @property
     def letters(self) -> str:
@@ -386,6 +404,7 @@ def _page(
         form or SettlementForm(),
         error,
         ai_judgments.of_comparison(access.session, comparison_id),
+        round_progress.has_any(access.session, access.project.id),
     )
 
 
