@@ -34,6 +34,14 @@ def test_a_figure_agrees_with_its_noun() -> None:
     assert page_words.count(None, "tie") == "–"
 
 
+def test_a_figure_is_not_broken_from_its_unit_or_its_interval() -> None:
+    said = "They agree 63 % [59, 67] of the time, against 63–77 %; a − 5 [−0.5, 0.2] % of it."
+    kept = page_words.unbroken(said)
+    assert kept.replace("\xa0", "~").replace("\u2060", "+") == (
+        "They agree 63~% [59,~67] of the time, against 63–+77~%; a − 5 [−0.5,~0.2] % of it."
+    )
+
+
 def test_every_key_that_a_page_shows_has_words() -> None:
     assert set(page_words.PURPOSES) == set(Purpose)
     assert set(page_words.MODEL_KINDS) == set(CheckpointKind)
