@@ -221,12 +221,14 @@ def test_how_search_works_is_told_in_the_field_and_moves_nothing(house: House, w
         assert page.locator("form[role=search]").get_by_text("Columns").is_visible()
 
 
-def test_a_moment_and_an_interval_stay_on_one_line(house: House) -> None:
+def test_a_moment_stays_on_one_line_however_narrow_its_cell(house: House) -> None:
     with sit_down(house, "phone") as desk:
-        page = desk.page
-        page.goto(f"{_lead(desk)}/models")
-        moment = page.locator("tbody time").first
-        moment.evaluate("(time) => { time.closest('td').className = ''; }")
+        desk.page.goto(f"{_lead(desk)}/models")
+        moment = desk.page.locator("tbody time").first
+        moment.evaluate(
+            "(time) => { const cell = time.closest('td'); cell.className = '';"
+            " Object.assign(cell.style, { display: 'block', inlineSize: '4rem' }); }"
+        )
         assert moment.evaluate("(time) => time.getClientRects().length") == 1
 
 
