@@ -25,7 +25,7 @@ ALONE = "no vote compares it with another source"
 ALL_TIES = "every vote is a tie"
 TOO_FEW = f"an interval needs votes on at least {FEWEST_PROMPTS} prompts"
 NO_LENGTH = (
-    "the effect of length cannot be told apart from the sources: "
+    "the effect of length cannot be told apart from the models: "
     "their lengths do not differ, or differ in the same way on every prompt"
 )
 EVEN = 0.5

@@ -8,4 +8,4 @@ def with_minus(figure: str) -> str:
 
 def signed(value: float, digits: int) -> str:
     """Return a figure with its sign, for what rises or falls."""
-    return with_minus(f"{value:+,.{digits}f}")
+    return with_minus(f"{value:+z,.{digits}f}")

@@ -129,8 +129,9 @@ class GroupView:
     @property
     def tone(self) -> Mapping[str, str]:
         """The tone of the verdict and its word."""
-        tone = Tone.GOOD if is_sure(self.group) else Tone.EARLY
-        return {"tone": tone, "word": verdict_words.TONES[tone]}
+        if is_sure(self.group):
+            return {"tone": Tone.GOOD, "word": "Clear winner"}
+        return {"tone": Tone.EARLY, "word": verdict_words.TONES[Tone.EARLY]}
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -158,7 +159,7 @@ class GroupView:
             return f"Length is not taken out here: {effect.value.reason}."
         within = ""
         if isinstance(effect.interval, Interval):
-            within = signs.with_minus(f" [{effect.interval.low:.2f}, {effect.interval.high:.2f}]")
+            within = signs.with_minus(f" [{effect.interval.low:z.2f}, {effect.interval.high:z.2f}]")
         much = "more often" if effect.value > 0 else "less often"
         return (
             f"Longer responses win {much}: a large difference is worth "
@@ -218,17 +219,15 @@ class LeaderboardView:
 def verdict(group: ConnectedSources) -> str:
     """Say who leads a group and whether that is sure."""
     if group.reason:
-        return f"No source leads: {group.reason}."
+        return f"No model leads: {group.reason}."
     first = group.sources[0]
     if all(isinstance(source.share.interval, Undefined) for source in group.sources):
         return f"Not enough to rank them: {_why(group)}."
     if is_sure(group):
-        return f"{first.name} is preferred to every other source, and that is sure at 95 %."
+        return f"{first.name} is preferred to every other model, and that is sure at 95 %."
     rivals = [source.name for source in group.sources[1:] if source.best_rank == 1]
     if len(rivals) == len(group.sources) - 1:
-        return (
-            f"{first.name} has the highest win rate, but the votes do not tell the sources apart."
-        )
+        return f"{first.name} has the highest win rate, but the votes do not tell the models apart."
     return f"{first.name} has the highest win rate, but {listed(rivals)} may be as good or better."
 
 
@@ -255,7 +254,7 @@ def counted(counts: VoteCounts) -> str:
     for number, whose in ((counts.people, "of people"), (counts.judges, "of AI judges")):
         if number:
             parts.append(f"{number:,} judgment{'s' * (number != 1)} {whose}")
-    votes = f"{counts.votes:,} vote{'s' * (counts.votes != 1)} between two sources"
+    votes = f"{counts.votes:,} vote{'s' * (counts.votes != 1)} between two models"
     return f"{votes}, from {listed(parts)}" if parts else votes
 
 

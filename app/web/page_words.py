@@ -63,6 +63,8 @@ METRICS: Final[Mapping[str, str]] = {
 _KEY_FIRST = re.compile(r"\w+_\w+")
 _KEY_WITH_TITLE = re.compile(r"\b[a-z]+(?:_[a-z]+)+ \(([A-Z][^)]*)\)")
 _APOSTROPHE = re.compile(r"(?<!\w)'[^']*'(?!\w)|(?<=\w)'")  # or a value in quotes
+_FIGURE_SPACE = re.compile(r"(?<=\d) (?=%)|(?<=\d,) (?=[−-]?[\d.]+\])")
+_RANGE = re.compile(r"(?<=\d)–(?=\d)")
 _NOTHING = re.compile(r"[,;:]? (?:and )?not (?:''|\"\"|None)\.?$")
 
 
@@ -117,6 +119,12 @@ def sentence(message: object) -> str:
     ending = "" if text.endswith((".", "!", "?", "…", ":")) else "."
     first = text[:1] if _KEY_FIRST.match(text) else text[:1].upper()
     return f"{first}{text[1:]}{ending}" if text else ""
+
+
+def unbroken(text: str) -> str:
+    """Return a sentence whose percentages and intervals stay on one line: "63–77 %", "[20, 94]"."""
+    text = _FIGURE_SPACE.sub("\N{NO-BREAK SPACE}", text)
+    return _RANGE.sub("–\N{WORD JOINER}", text)
 
 
 def count(number: float | None, noun: str, plural: str = "") -> str:

@@ -149,17 +149,18 @@ def _environment() -> Environment:
         queue=page_words.queue,
         metric=page_words.metric,
         sentence=page_words.sentence,
+        unbroken=page_words.unbroken,
         count=page_words.count,
     )
     return environment
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else signs.with_minus(f"{value:,.{digits}f}")
+    return "–" if value is None else signs.with_minus(f"{value:z,.{digits}f}")
 
 
 def _percent(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _size(number: int) -> str:

@@ -35,11 +35,23 @@ function equipOne(table) {
     draw();
   };
   if (table.dataset.part === undefined) for (const [at, header] of headers.entries()) addSorting(header, at, rows, state, onSort);
-  if (rows.length >= LEAST_TO_SEARCH && table.dataset.searched === undefined) tools.append(searchField(table, state, draw));
-  tools.append(said);
-  if (headers.filter(title).length > 2) tools.append(columnChoice(name, headers, state, draw));
-  (table.closest(".scroll-x") ?? table).before(tools);
+  const isSearched = rows.length >= LEAST_TO_SEARCH && table.dataset.searched === undefined;
+  if (isSearched) tools.append(searchField(table, state, draw), said);
+  if (headers.filter(title).length > 2) {
+    const row = (isSearched ? null : rowAbove(table)) ?? tools;
+    row.append(columnChoice(name, headers, state, draw));
+  }
+  if (tools.hasChildNodes()) (table.closest(".scroll-x") ?? table).before(tools);
   draw();
+}
+
+/** Return the row that has room for a button: of the search form, or of the heading of a page's only table. */
+function rowAbove(table) {
+  const form = table.closest(".card")?.querySelector(":scope > form[role=search]");
+  if (form || table.closest("[data-refresh]") || document.querySelectorAll("table[data-table]").length > 1) return form;
+  const heading = document.querySelector(".page > .row:has(> h1)");
+  if (heading && !heading.querySelector(":scope > .spread")) heading.append(element("div", { className: "spread" }));
+  return heading?.querySelector(":scope > .spread");
 }
 
 function addSorting(header, at, rows, state, draw) {
@@ -92,7 +104,7 @@ function searchField(table, state, draw) {
 }
 
 function columnChoice(name, headers, state, draw) {
-  const menu = element("details", { className: "menu" });
+  const menu = element("details", { className: "menu column-choice" });
   const summary = element("summary", { className: "btn" });
   const body = element("div", { className: "menu-body" });
   const label = () => {

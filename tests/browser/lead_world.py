@@ -118,6 +118,7 @@ def _evaluate(session: Session, project: Project, base: Checkpoint) -> Evaluatio
     session.add(round_)
     session.flush()
     evaluation.round_id, evaluation.state = round_.id, evaluations.COMPLETE
+    session.get_one(Checkpoint, evaluation.new_checkpoint_id).round_id = round_.id
     project.policy_checkpoint_id = evaluation.new_checkpoint_id
     return evaluation
 

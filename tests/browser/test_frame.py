@@ -1,13 +1,16 @@
 """What every page has: places, palette, tables with tools, times, and few bytes to fetch."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, Route, expect
+from sqlalchemy import select
 
 from app.db import now
 from app.models import Checkpoint, CheckpointKind, Project, Role
 from app.services.people import accounts
+from app.services.project import projects
 from tests.browser import gallery
 from tests.browser.desk import AXE, Desk, House, fits_window, sit_down
 from tests.services import sample
@@ -170,6 +173,63 @@ def test_a_table_is_sorted_searched_and_narrowed(house: House) -> None:
         expect(page.get_by_role("columnheader", name="Kind")).to_be_hidden()
         assert _column(page, 1)[0] in NAMES
         assert desk.problems == []
+
+
+@pytest.mark.parametrize("width", ["wide", "phone"])
+def test_the_columns_are_chosen_beside_the_heading_of_a_page(house: House, width: str) -> None:
+    with sit_down(house, width) as desk:
+        page = desk.page
+        address = _lead(desk)
+        with desk.database.transaction() as session:
+            project = projects.by_slug(session, desk.slug("lead"))
+            for model in session.scalars(
+                select(Checkpoint).where(Checkpoint.project_id == project.id).offset(1)
+            ):
+                session.delete(model)
+        page.goto(f"{address}/models")
+        button = page.locator(".page > .row:has(> h1)").get_by_text("Columns")
+        button.click()
+        menu = page.locator(".column-choice .menu-body")
+        expect(menu).to_be_visible()
+        box = menu.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        page.get_by_label("Kind").uncheck()
+        expect(page.get_by_role("columnheader", name="Kind")).to_be_hidden()
+        expect(page.locator(".table-tools")).to_have_count(0)
+        _axe(page)
+
+
+@pytest.mark.parametrize("width", ["wide", "phone"])
+def test_how_search_works_is_told_in_the_field_and_moves_nothing(house: House, width: str) -> None:
+    with sit_down(house, width) as desk:
+        page = desk.page
+        address = _lead(desk)
+        with desk.database.transaction() as session:
+            sample.make_comparison(session, projects.by_slug(session, desk.slug("lead")))
+        page.goto(f"{address}/comparisons")
+        field = page.get_by_role("searchbox", name="Search comparisons")
+        expect(field).to_have_accessible_description(re.compile("each by its beginning"))
+        told = page.get_by_text("each by its beginning")
+        expect(told).to_be_hidden()
+        table = page.get_by_role("region", name="Comparisons")
+        before = table.bounding_box()
+        field.focus()
+        expect(told).to_be_visible()
+        _axe(page)
+        assert table.bounding_box() == before
+        assert page.locator("form[role=search]").get_by_text("Columns").is_visible()
+
+
+def test_a_moment_stays_on_one_line_however_narrow_its_cell(house: House) -> None:
+    with sit_down(house, "phone") as desk:
+        desk.page.goto(f"{_lead(desk)}/models")
+        moment = desk.page.locator("tbody time").first
+        moment.evaluate(
+            "(time) => { const cell = time.closest('td'); cell.className = '';"
+            " Object.assign(cell.style, { display: 'block', inlineSize: '4rem' }); }"
+        )
+        assert moment.evaluate("(time) => time.getClientRects().length") == 1
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_four_models_in_a_table_are_ranked_in_a_few_clicks(house: House) -> None
         assert judge_all(desk, slug) > 90
         clicks.on(page.get_by_role("link", name="Leaderboard", exact=True))
         expect(page.locator("h2").first).to_have_text(
-            "alpha-7b is preferred to every other source, and that is sure at 95 %."
+            "alpha-7b is preferred to every other model, and that is sure at 95 %."
         )
         assert clicks.count <= CLICKS_MOST
         first = page.locator(".ranking tbody tr").first

@@ -60,7 +60,7 @@ def test_the_page_has_a_table_by_category_and_filters(lead: TestClient) -> None:
     assert "By category" in page
     assert "(none)" in page
     cut = lead.get("/p/desk/evaluations/1?category=math", headers={"accept": "text/html"}).text
-    assert "<b>100.0 %</b>" in cut
+    assert "<b>100.0\N{NO-BREAK SPACE}%</b>" in cut
     assert "cover only the prompts with this category or tag" in cut
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,11 +11,11 @@ from starlette.testclient import TestClient
 
 from app.api_types import ApiLeaderboard
 from app.db import Database
-from app.domain.leaderboard import RankedSource
+from app.domain.leaderboard import ConnectedSources, RankedSource
 from app.domain.measures import Interval, Measure, Undefined
 from app.models import Role, User
 from app.services.people import accounts
-from app.web.leaderboard_view import Doubt, SourceRow
+from app.web.leaderboard_view import Doubt, GroupView, SourceRow
 from tests.services import compared_sources, sample
 
 HTML = {"accept": "text/html"}
@@ -68,7 +69,29 @@ def test_page_file_and_api_say_the_same(lead: TestClient) -> None:
     assert "Win rate against beta" in page
     for source in group["sources"]:
         if source["source"] != "beta":
-            assert f"{100 * source['win_rate']['value']:.1f} %" in page
+            assert f"{100 * source['win_rate']['value']:.1f}\N{NO-BREAK SPACE}%" in page
+
+
+def test_what_is_ranked_is_called_a_model_as_where_it_is_imported(lead: TestClient) -> None:
+    page = lead.get("/p/desk/leaderboard", headers=HTML).text
+    assert '<th scope="col">Model</th>' in page
+    read = re.sub(r"<(style|script|nav).*?</\1>|<[^>]+>", " ", page.split("<main")[1])
+    assert "source" not in read.lower()
+
+
+@pytest.mark.parametrize(
+    ("worst_rank", "tone", "word"), [(1, "good", "Clear winner"), (2, "early", "Too early")]
+)
+def test_only_a_sure_winner_has_a_tone_of_its_own(worst_rank: int, tone: str, word: str) -> None:
+    sources = tuple(
+        RankedSource(name, _share(-0.1, 0.1), _share(0.3, 0.7), 1, 1, 1, 90, 1, worst, 9)
+        for name, worst in (("a", worst_rank), ("b", 2))
+    )
+    group = ConnectedSources(
+        sources, (), (), (), (), (), (), (), is_limited=True,
+        length_effect=Measure.missing("none"), prompts=90,
+    )  # fmt: skip
+    assert GroupView(group, "").tone == {"tone": tone, "word": word}
 
 
 def test_filters_are_kept_and_what_is_missing_is_said(lead: TestClient) -> None:
@@ -87,7 +110,7 @@ def test_filters_are_kept_and_what_is_missing_is_said(lead: TestClient) -> None:
     )
     refused = lead.get("/p/desk/leaderboard?reference=nobody", headers=HTML)
     assert refused.status_code == 422
-    assert "must be a source with votes, not &#39;nobody&#39;" in refused.text
+    assert "must be a model with votes, not &#39;nobody&#39;" in refused.text
     assert "alpha" in refused.text
     assert lead.get("/api/v1/projects/desk/leaderboard?reference=nobody").status_code == 422
     assert lead.get("/api/v1/projects/desk/leaderboard?sort=name").status_code == 422

@@ -59,7 +59,7 @@ def test_categories_come_first(sign_in: Callable[..., TestClient], database: Dat
     page = browser.get(f"/p/desk/models/{model_id}", headers={"accept": "text/html"}).text
     part = page.split("<h2>Accuracy on parts of the held-out pairs</h2>")[1]
     assert part.index("math") < part.index("round")
-    assert "75.0 %" in part
+    assert "75.0\N{NO-BREAK SPACE}%" in part
     ratings = page.split("<h2>Held-out ratings, by criterion</h2>")[1]
     assert "a high rating counts against a response on harmful." in ratings
     assert ratings.index("helpful") < ratings.index("0.81")

@@ -2,10 +2,12 @@
 
 import pytest
 
+from app.domain import signs
 from app.formats import writers
 from app.models import CheckpointKind, Purpose
 from app.services.datasets import export_rows
 from app.web import audit_words, page_words
+from app.web.render import _environment
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,20 @@ def test_a_figure_agrees_with_its_noun() -> None:
     assert page_words.count(0, "tie") == "0 ties"
     assert page_words.count(1200, "loss", "losses") == "1,200 losses"
     assert page_words.count(None, "tie") == "–"
+
+
+def test_a_figure_is_not_broken_from_its_unit_or_its_interval() -> None:
+    said = "They agree 63 % [59, 67] of the time, against 63–77 %; a − 5 [−0.5, 0.2] % of it."
+    kept = page_words.unbroken(said)
+    assert kept.replace("\xa0", "~").replace("\u2060", "+") == (
+        "They agree 63~% [59,~67] of the time, against 63–+77~%; a − 5 [−0.5,~0.2] % of it."
+    )
+
+
+def test_what_rounds_to_zero_has_no_minus_sign() -> None:
+    number = _environment().filters["number"]
+    assert (number(-0.004, 2), number(-0.006, 2), number(-0.4)) == ("0.00", "−0.01", "0")
+    assert (signs.signed(-0.004, 2), signs.signed(-0.006, 2)) == ("+0.00", "−0.01")
 
 
 def test_every_key_that_a_page_shows_has_words() -> None:

@@ -56,7 +56,7 @@ def api(project: Project, rest: str) -> str:
 def test_a_waiting_round_says_why_and_offers_a_click(lead: TestClient, project: Project) -> None:
     html = page(lead, project)
     assert "Pre-flight left 63 of 330 prompts" in html
-    assert "at least 70 %" in html
+    assert "at least 70\N{NO-BREAK SPACE}%" in html
     assert "Keeps 290 of 330 prompts." in html
     assert "data-done" in html, "a note that is being typed is not refreshed away"
     overview = page(lead, project, "")

@@ -24,6 +24,7 @@ from app.models import (
     Round,
     User,
 )
+from app.services.checkpoints import checkpoints
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality.agreement import MIN_BIN_SIZE
@@ -108,6 +109,16 @@ def test_a_contrary_labeler_is_named_on_both_pages(lead: TestClient, database: D
     assert labelers.count(">check</a>") == 1
     assert "Chose longer" in labelers
     assert "others " in labelers
+
+
+def test_columns_of_labelers_without_a_figure_are_left_out(
+    lead: TestClient, database: Database
+) -> None:
+    judge(database, *[("a", "a")] * 3)
+    text = shown(lead, "agreement")
+    table = text[text.index('data-table="agreement-labelers"') :]
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", table)
+    assert heads[:4] == ["Labeler", "Judgments", "With others", "Chose first shown"]
 
 
 def test_kappas_of_thumbs_stand_beside_their_alpha(lead: TestClient, database: Database) -> None:
@@ -208,6 +219,25 @@ def test_an_evaluation_without_choices_says_why(
     for expected in words:
         assert expected in text
     assert "No judgments yet" not in text
+
+
+def test_the_pages_of_a_round_show_even_and_where_a_base_model_is(
+    lead: TestClient, database: Database
+) -> None:
+    evaluated(database, "a", "b")
+    with database.transaction() as session:
+        project = projects.by_slug(session, "desk")
+        checkpoints.register_base(session, project, "desk/small-model")
+    bar = shown(lead, "rounds/1").split('aria-label="Win rate of the new policy')[1]
+    assert "interval-mark" in bar.split("</svg>")[0]
+    rounds = shown(lead, "rounds")
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", rounds)[:3] == ["Round", "State", "Win rate"]
+    models = shown(lead, "models")
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", models)[:2] == ["Model", "Results"]
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", models) if "desk/small-model" in row)
+    name, results = re.findall(r"<td[^>]*>(.*?)</td>", row)[:2]
+    assert "desk/small-model" in name
+    assert results.strip() == "–"
 
 
 def test_withdrawing_from_a_complete_evaluation_changes_every_page(

@@ -22,7 +22,7 @@ TONE = re.compile(r'<b class="tone">\s*<svg[^>]*aria-hidden="true">.*?</svg>([^<
 def _page(lead: TestClient, path: str) -> str:
     answer = lead.get(path, headers={"accept": "text/html"})
     assert answer.status_code == 200, path
-    return html.unescape(re.sub(r"\s+", " ", answer.text))
+    return html.unescape(re.sub(r"\s+", " ", answer.text)).replace("\N{WORD JOINER}", "")
 
 
 def test_each_page_opens_with_the_verdict_that_the_api_gives(

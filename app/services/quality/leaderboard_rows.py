@@ -70,7 +70,7 @@ def check_reference(board: Leaderboard, reference: str) -> None:
     names = sorted(source.name for source in board.sources)
     if reference and reference not in names:
         known = f"; there are {', '.join(names)}" if names else ""
-        raise Invalid(f"reference must be a source with votes, not {reference!r}{known}")
+        raise Invalid(f"reference must be a model with votes, not {reference!r}{known}")
 
 
 def against(group: ConnectedSources, at: int, reference: str) -> Measure:

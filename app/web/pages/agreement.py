@@ -166,6 +166,22 @@ class AgreementPage:
         return [(agreed.get(name), quality) for name, quality in self.quality.items()]
 
     @property
+    def measured(self) -> frozenset[str]:
+        """Which figures some labeler has; the columns of others are left out."""
+        figures = [
+            figure
+            for agreed, quality in self.labelers
+            for figure in (
+                ("alpha", agreed.alpha if agreed else None),
+                ("gold", quality.gold),
+                ("repeats", quality.same_again),
+            )
+        ]
+        return frozenset(
+            name for name, one in figures if one and not isinstance(one.value, Undefined)
+        )
+
+    @property
     def by_completion(self) -> dict[str, Measure]:
         """The agreement of each labeler with the others on single responses."""
         return dict(self.report.absolute.labelers)
