@@ -70,8 +70,7 @@ class ClimbView:
         """The titles of the charts without a point, as a list in a sentence has them."""
         titles = [chart.title for chart in self.charts if chart.is_empty]
         return tuple(
-            title if at == 0 or title[:2].isupper() else title[:1].lower() + title[1:]
-            for at, title in enumerate(titles)
+            title if title[:2].isupper() else title[:1].lower() + title[1:] for title in titles
         )
 
     @property

@@ -40,7 +40,7 @@ def test_the_climb_is_shown_and_downloaded(lead: TestClient) -> None:
     for path in ("/p/desk", "/p/desk/climb"):
         page = lead.get(path, headers=HTML).text
         assert page.count('<article class="chart"') == page.count("data-chart=") == 5
-        assert "Not measured yet: Agreement of the round’s judgments." in page
+        assert "Not measured yet: agreement of the round’s judgments." in page
         drawn = [json.loads(html.unescape(one)) for one in re.findall('data-chart="([^"]+)"', page)]
         fixed = [one["title"] for one in drawn if (one["low"], one["high"]) == (0, 100)]
         assert fixed == ["Win rate over SFT 1", "Win rate over the previous policy"]
