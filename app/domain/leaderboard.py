@@ -97,6 +97,13 @@ class ConnectedSources:
     reason: str = ""
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the votes leave only one source that can be the best."""
+        intervals = [source.share.interval for source in self.sources]
+        is_ranked = not all(isinstance(interval, Undefined) for interval in intervals)
+        return not self.reason and is_ranked and self.sources[0].worst_rank == 1
+
+    @property
     def votes(self) -> int:
         """The number of votes among these sources."""
         return sum(map(sum, self.wins)) + sum(map(sum, self.ties)) // 2

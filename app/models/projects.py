@@ -90,6 +90,11 @@ class Guidelines(Identified, Base):
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     created_at: Mapped[datetime]
 
+    @property
+    def text(self) -> str:
+        """All of it; empty if nothing has been written."""
+        return f"{self.rules}{self.edge_cases}{self.body}".strip()
+
 
 class Instruction(Identified, Base):
     """A version of the instruction that is added to every prompt; it never changes."""

@@ -19,6 +19,7 @@ def of_picture(picture: Picture, slug: str, csv_url: str) -> tuple[Chart, ...]:
 def _chart(panel: ClimbPanel, slug: str, csv_url: str) -> Chart:
     scale = 100.0 if panel.is_share else 1.0
     series = [_line(panel, at, one, scale) for at, one in enumerate(panel.series)]
+    low, high = (scale * end for end in panel.range) if panel.range else (None, None)
     marks = () if panel.mark is None else (ChartMark(scale * panel.mark, "even"),)
     return Chart(
         panel.title,
@@ -30,6 +31,8 @@ def _chart(panel: ClimbPanel, slug: str, csv_url: str) -> Chart:
         x_name="Round",
         marks=marks,
         notes=panel.notes,
+        low=low,
+        high=high,
         columns=tuple(float(round_.number) for round_ in panel.rounds),
         csv_url=csv_url,
         file_name=charts.file_name(slug, "climb", panel.title.lower()),

@@ -200,13 +200,18 @@ class ClimbPanel:
             return Point(x, y, None, None, is_enough)
         return Point(x, y, self._y(measure.interval.high), self._y(measure.interval.low), is_enough)
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The fixed range of a win rate, whose interval says little without 0 and 100 %."""
+        return (0.0, 1.0) if self.mark is not None else None
+
     def _range(self) -> tuple[float, float]:
+        if self.range:
+            return self.range
         measures = [each.of(round_) for each in self.series for round_ in self.rounds]
         if self.has_ceiling:
             measures += [end for r in self.rounds for end in (r.ceiling_low, r.ceiling_high)]
         values = [end for measure in measures for end in _ends(measure)]
-        if self.mark is not None:
-            values.append(self.mark)
         low, high = min(values, default=0.0), max(values, default=1.0)
         pad = max((high - low) * 0.06, 0.02 if self.is_share else 0.05 * abs(high) or 0.5)
         return (low - pad if self.is_share else max(low - pad, 0.0)), high + pad

@@ -61,6 +61,19 @@ class ClimbView:
     charts: tuple[Chart, ...] = ()
 
     @property
+    def drawn(self) -> tuple[Chart, ...]:
+        """The charts that have a point."""
+        return tuple(chart for chart in self.charts if not chart.is_empty)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The titles of the charts without a point, as a list in a sentence has them."""
+        titles = [chart.title for chart in self.charts if chart.is_empty]
+        return tuple(
+            title if title[:2].isupper() else title[:1].lower() + title[1:] for title in titles
+        )
+
+    @property
     def columns(self) -> tuple[ClimbColumn, ...]:
         """The columns of the table."""
         initial = climb_picture.initial_name(self.climb.rounds)

@@ -129,7 +129,7 @@ class GroupView:
     @property
     def tone(self) -> Mapping[str, str]:
         """The tone of the verdict and its word."""
-        if is_sure(self.group):
+        if self.group.is_sure:
             return {"tone": Tone.GOOD, "word": "Clear winner"}
         return {"tone": Tone.EARLY, "word": verdict_words.TONES[Tone.EARLY]}
 
@@ -223,19 +223,12 @@ def verdict(group: ConnectedSources) -> str:
     first = group.sources[0]
     if all(isinstance(source.share.interval, Undefined) for source in group.sources):
         return f"Not enough to rank them: {_why(group)}."
-    if is_sure(group):
+    if group.is_sure:
         return f"{first.name} is preferred to every other model, and that is sure at 95 %."
     rivals = [source.name for source in group.sources[1:] if source.best_rank == 1]
     if len(rivals) == len(group.sources) - 1:
         return f"{first.name} has the highest win rate, but the votes do not tell the models apart."
     return f"{first.name} has the highest win rate, but {listed(rivals)} may be as good or better."
-
-
-def is_sure(group: ConnectedSources) -> bool:
-    """Return whether the votes leave only one source that can be the best."""
-    first = group.sources[0]
-    is_ranked = not all(isinstance(source.share.interval, Undefined) for source in group.sources)
-    return not group.reason and is_ranked and first.worst_rank == 1
 
 
 def listed(names: Sequence[str]) -> str:

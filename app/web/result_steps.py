@@ -5,7 +5,7 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.domain.next_action import NextAction
 from app.models import Project
 from app.services.rounds.next_step import NextStep
-from app.web import addresses
+from app.web import addresses, leaderboard_view
 from app.web.next_step_parts import (
     Button,
     NextStepWords,
@@ -90,9 +90,14 @@ def _collect_for_results(slug: str, step: NextStep) -> NextStepWords:
 
 
 def _compare(slug: str, step: NextStep) -> NextStepWords:
+    """Give the verdict of the leaderboard; lead to it where that is not known or is of groups."""
+    heading, rest = "See which model people prefer", "which model wins, and how sure that is"
+    if step.leaders is not None:
+        heading = leaderboard_view.verdict(step.leaders).removesuffix(".")
+        rest = "by how much, and how sure that is"
     return NextStepWords(
-        "See which model people prefer",
-        f"{_all_judged(step)} The leaderboard says which model wins, and how sure that is.",
+        heading,
+        f"{_all_judged(step)} The leaderboard says {rest}.",
         (leaderboard_button(slug, is_main=True), export_button(slug)),
     )
 

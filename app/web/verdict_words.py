@@ -94,21 +94,25 @@ SENTENCES: Final[Mapping[Insight, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class AdviceWords:
-    """What to do: a phrase, and the route and the rest of the address where it is done."""
+    """What to do: a phrase, and the route and the rest of the address where it is done.
+
+    `link` words what is at the address where the advice itself cannot be done there.
+    """
 
     phrase: str
     route: str = ""
     rest: str = ""
+    link: str = ""
 
+
+_OF_LABELER = ("labelers.show", "#labeler-{labeler}", "See {labeler}’s figures")
 
 ADVICE: Final[Mapping[Advice, AdviceWords]] = {
     Advice.NONE: AdviceWords(""),
     Advice.INVITE: AdviceWords("Invite labelers", "labelers.show"),
     Advice.LABEL: AdviceWords("Collect more judgments", "label.show"),
-    Advice.TALK: AdviceWords("Talk to {labeler}", "labelers.show", "#{labeler}"),
-    Advice.TALK_OR_GOLD: AdviceWords(
-        "Talk to {labeler}, or add gold comparisons", "labelers.show", "#{labeler}"
-    ),
+    Advice.TALK: AdviceWords("Talk to {labeler}", *_OF_LABELER),
+    Advice.TALK_OR_GOLD: AdviceWords("Talk to {labeler}, or add gold comparisons", *_OF_LABELER),
     Advice.WEIGH: AdviceWords("Review the labeler weights", "labeler_weights.show"),
     Advice.SETTLE: AdviceWords("Settle the disputed comparisons", "comparisons.show", "?state=low"),
     Advice.GUIDELINES: AdviceWords("Clarify the guidelines", "guidelines.show"),
@@ -123,7 +127,10 @@ ADVICE: Final[Mapping[Advice, AdviceWords]] = {
 
 @dataclass(frozen=True, slots=True)
 class VerdictWords:
-    """A verdict as a page shows it; `advice` may be empty, and so may its address."""
+    """A verdict as a page shows it; `advice` may be empty, and so may its address.
+
+    `link` is the text of the link where it is not the advice.
+    """
 
     finding: Insight
     tone: Tone
@@ -131,6 +138,7 @@ class VerdictWords:
     sentence: str
     advice: str = ""
     url: str = ""
+    link: str = ""
 
     @property
     def is_step(self) -> bool:
@@ -161,6 +169,7 @@ def words(verdict: PageVerdict, slug: str, step: NextStepWords | None = None) ->
         SENTENCES[verdict.finding].format(**figures),
         advice.phrase.format(**figures),
         url,
+        advice.link.format(**figures),
     )
 
 

@@ -130,3 +130,15 @@ for (const element of document.querySelectorAll("[data-refresh]")) {
   };
   setTimeout(tick, every);
 }
+
+/** Keep what the address names in sight while charts and tools are drawn above it, until the reader does something. */
+function keepAim() {
+  const aim = document.querySelector(":target");
+  if (!aim) return;
+  const observer = new ResizeObserver(() => aim.scrollIntoView({ block: "nearest" }));
+  observer.observe(document.body);
+  const stop = () => observer.disconnect();
+  for (const kind of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(kind, stop, { once: true, passive: true });
+  setTimeout(stop, 3000);
+}
+addEventListener("load", keepAim);

@@ -196,3 +196,26 @@ def test_a_ranking_is_settled_without_a_script(house: House) -> None:
         with desk.database.reader() as session:
             query = select(Adjudication).where(Adjudication.comparison_id == comparison.id)
             assert session.scalars(query).one().ranking == [2, 1, 4, 3]
+
+
+def test_the_remark_and_the_row_that_a_link_leads_to_are_in_sight(house: House) -> None:
+    with sit_down(house) as desk:
+        page = desk.page
+        with desk.database.transaction() as session:
+            _hurry(session, desk)
+        page.goto(f"{desk.url}/p/{desk.slug('hurry')}/labelers")
+        page.get_by_role("link", name=re.compile(r"^See L\S+ figures$")).click()
+        page.wait_for_function("document.querySelector('tr:target')")
+        assert page.locator("tr:target").get_by_role("link", name="check").is_visible()
+        page.locator("tr:target").get_by_role("link", name="check").click()
+        page.wait_for_url("**/agreement#remarks-*")
+        address = page.url
+        page.goto("about:blank")
+        page.goto(address)
+        page.evaluate("""() => {
+            document.documentElement.style.overflowAnchor = "none";
+            document.querySelector("h1").style.marginBlockEnd = "2000px";
+        }""")
+        place = "document.querySelector(':target').getBoundingClientRect()"
+        seen = f"{place}.top >= 0 && {place}.bottom <= innerHeight"
+        page.wait_for_function(seen, timeout=5_000)

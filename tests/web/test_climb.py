@@ -1,7 +1,9 @@
 """The climb as lead pages and the API show it: picture, table, files, and nothing drawn as zero."""
 
 import csv
+import html
 import io
+import json
 import re
 from collections.abc import Callable
 from xml.etree import ElementTree
@@ -37,8 +39,11 @@ def lead(sign_in: Callable[..., TestClient], database: Database) -> TestClient:
 def test_the_climb_is_shown_and_downloaded(lead: TestClient) -> None:
     for path in ("/p/desk", "/p/desk/climb"):
         page = lead.get(path, headers=HTML).text
-        assert page.count('<article class="chart"') == 6
-        assert page.count("data-chart=") == 5, "nothing of agreement is drawn: it was not measured"
+        assert page.count('<article class="chart"') == page.count("data-chart=") == 5
+        assert "Not measured yet: agreement of the round’s judgments." in page
+        drawn = [json.loads(html.unescape(one)) for one in re.findall('data-chart="([^"]+)"', page)]
+        fixed = [one["title"] for one in drawn if (one["low"], one["high"]) == (0, 100)]
+        assert fixed == ["Win rate over SFT 1", "Win rate over the previous policy"]
         assert "Not measured: people in rounds 2, 4" in page
         assert "Not enough: people in round 2; reward model in round 2" in page
         assert "rounds 2, 4: blind votes compare the policy with Policy 1, not with SFT 1." in page

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
 from app.domain.goals import Goal
 from app.domain.plan import RoundPlan
 from app.domain.states import RoundState
-from app.models import Comparison, Project, Role, Round
+from app.models import Comparison, Project, Role, Round, User
 from app.services.people import accounts
 from app.services.project import projects
 from tests.services import sample_votes
@@ -183,3 +184,20 @@ def _round(project: Project) -> Round:
         plan=RoundPlan().to_json(),
         created_at=project.created_at,
     )
+
+
+@pytest.mark.parametrize(
+    ("goal", "waits"),
+    [(Goal.TRAIN, "Trainings will"), (Goal.COMPARE, "Exports and large imports will")],
+)
+def test_without_a_worker_the_overview_says_what_does_not_start_and_who_can_help(
+    sign_in: SignIn, database: Database, goal: Goal, waits: str
+) -> None:
+    lead, admin = sign_in("lead"), sign_in("root", is_admin=True)
+    with database.transaction() as session:
+        user = session.scalars(select(User).order_by(User.id)).all()[0]
+        projects.create(session, name="Desk", owner=user, goal=goal)
+    said = f"{waits} not start until an administrator starts a worker."
+    assert said in re.sub(r"\s+", " ", html(lead, "/p/desk"))
+    said = f"{waits} not start until a worker is started."
+    assert said in re.sub(r"\s+", " ", html(admin, "/p/desk"))

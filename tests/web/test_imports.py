@@ -417,5 +417,5 @@ def test_the_result_says_what_to_do_next(lead: TestClient) -> None:
     with_votes = {"file": ("votes.csv", "\n".join(rows).encode())}
     assert lead.patch(API, json={"goal": "compare"}).status_code == 200
     page = html(lead, lead.post("/p/desk/prompts", files=with_votes).headers["location"])
-    assert "See which model people prefer" in page
+    assert "Not enough to rank them" in page
     assert 'class="btn main" href="/p/desk/leaderboard"' in page

@@ -11,10 +11,12 @@ from starlette.testclient import TestClient
 
 from app.api_types import ApiLeaderboard
 from app.db import Database
+from app.domain.goals import Goal
 from app.domain.leaderboard import ConnectedSources, RankedSource
 from app.domain.measures import Interval, Measure, Undefined
 from app.models import Role, User
 from app.services.people import accounts
+from app.services.quality import kept_figures
 from app.web.leaderboard_view import Doubt, GroupView, SourceRow
 from tests.services import compared_sources, sample
 
@@ -143,3 +145,33 @@ def test_the_page_says_in_each_bar_where_even_is(lead: TestClient) -> None:
 
 def _share(low: float, high: float) -> Measure:
     return Measure((low + high) / 2, Interval(low, high), 90)
+
+
+@pytest.mark.parametrize(("upsets", "is_sure"), [(0, True), (3, False)])
+def test_the_overview_opens_with_the_verdict_of_the_leaderboard(
+    sign_in: Callable[..., TestClient],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    upsets: int,
+    is_sure: bool,
+) -> None:
+    browser = sign_in("lead")
+    with database.transaction() as session:
+        user = session.scalars(select(User)).one()
+        project = sample.make_project(session, slug="models", overlap=1, goal=Goal.COMPARE)
+        accounts.add_member(session, project.id, user.id, Role.LEAD, actor_id=None)
+        for at in range(60):
+            comparison = compared_sources.compare(session, project, at, ("alpha", "beta"))
+            names = ("beta", "alpha") if at % 6 < max(upsets, 1) else ("alpha", "beta")
+            compared_sources.prefer(session, comparison, user, *names)
+    (group,) = browser.get("/api/v1/projects/models/leaderboard").json()["groups"]
+    said = browser.get("/api/v1/projects/models/verdict").json()
+    assert (said["sentence"], said["tone"]) == (group["verdict"], "good" if is_sure else "early")
+    assert ("sure at 95" in said["sentence"]) == is_sure
+    page = browser.get("/p/models", headers=HTML).text
+    assert group["verdict"].removesuffix(".") in page
+    assert f'class="card next tone-{said["tone"]}"' in page
+    assert 'class="btn main" href="/p/models/leaderboard"' in page
+    monkeypatch.setattr(kept_figures, "is_costly", lambda *_: True)
+    said = browser.get("/api/v1/projects/models/verdict").json()
+    assert (said["sentence"], said["tone"]) == ("See which model people prefer.", "next")

@@ -96,3 +96,12 @@ def test_every_finding_tone_and_advice_has_words_that_its_figures_fill() -> None
 def test_sentences_read_as_prose(verdict: PageVerdict, sentence: str, advice: str) -> None:
     words = verdict_words.words(verdict, "desk")
     assert (words.sentence, words.advice) == (sentence, advice)
+
+
+def test_advice_on_a_labeler_leads_to_their_row_and_the_link_says_so() -> None:
+    unusual = labelers.unusual_of([cases.HASTY])
+    assert unusual is not None
+    words = verdict_words.words(unusual, "desk")
+    assert words.url == "/p/desk/labelers#labeler-L2"
+    assert words.link == "See L2’s figures"
+    assert verdict_words.words(evaluation.of(cases.judged(cases.EVEN)), "desk").link == ""

@@ -89,6 +89,16 @@ def test_a_hurried_labeler_who_answers_at_random_is_named_with_the_agreement_the
     labelers = lead.get("/api/v1/projects/desk/labelers/verdict").json()
     assert labelers["finding"] == "labelers_unusual"
     assert labelers["sentence"] in _page(lead, "/p/desk/labelers")
+    texts = {place: lead.get(f"/p/desk{place}").text for place in ("", "/agreement", "/labelers")}
+    for text in texts.values():
+        assert '<a href="/p/desk/labelers#labeler-L3">See L3’s figures</a>' in text
+    assert '<tr id="labeler-L3">' in texts["/labelers"]
+    menus = re.findall(r'popovertarget="([\w-]+)"', texts["/labelers"])
+    assert len([name for name in menus if name != "places"]) == 3, "the actions of each member"
+    assert all(f'id="{name}"' in texts["/labelers"] for name in menus)
+    assert 'href="/p/desk/agreement#remarks-L3"' in texts["/labelers"]
+    assert 'href="/p/desk/agreement#remarks-L3"' in texts[""]
+    assert 'id="remarks-L3"' in texts["/agreement"]
 
 
 def test_a_round_to_be_decided_is_never_given_two_opinions(

@@ -38,6 +38,7 @@ class StepEvidence:
         action: what the lead is to do, or to wait for.
         has_labelers: whether anybody can judge.
         results: of the evaluation that is to be decided; None without one.
+        is_sure: whether results that compare models have a sure winner; None if that is not known.
         is_stuck: whether a job waits for a worker that is not there, or after an error.
     """
 
@@ -45,6 +46,7 @@ class StepEvidence:
     has_labelers: bool = True
     results: EvaluationResults | None = None
     is_stuck: bool = False
+    is_sure: bool | None = True
 
 
 def of_step(step: StepEvidence) -> PageVerdict:
@@ -108,5 +110,7 @@ def _tone(step: StepEvidence) -> Tone:
             if recommended is None or step.results is None:
                 return Tone.NEXT
             return evaluation.tone_of(step.results, recommended)
+        case NextAction.SEE_RESULTS if not step.is_sure:
+            return Tone.NEXT if step.is_sure is None else Tone.EARLY
         case action:
             return _TONES[action]

@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, false, func, select, text, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db import now
 from app.domain.assignment import QueueState
@@ -15,6 +15,7 @@ from app.services.queue import counted_judgments, eligibility, practice_standing
 
 COUNTED_MOST = 200  # open comparisons; a labeler sees how many are left
 TOTAL_MOST = 10_000
+JUDGED_MOST = 1_000  # judgments of a day; further ones change nothing that a lead would do
 _ORDINARY = (Purpose.TRAIN, Purpose.EVALUATION, Purpose.FRESH)
 
 
@@ -81,6 +82,20 @@ def judged_since(
     if project_id is not None:
         query = query.where(Judgment.project_id == project_id)
     return session.scalar(query) or 0
+
+
+def judged_by_all_since(session: Session, project_id: int, since: datetime) -> int:
+    """Return how many judgments the project has had since then, counted up to `JUDGED_MOST`."""
+    # A statement of its own, because SQLite would choose another index over the one on the time.
+    new = aliased(Judgment)
+    recent = select(new.id).where(new.project_id == project_id, new.submitted_at >= since)
+    some = recent.limit(JUDGED_MOST)
+    return (
+        session.scalar(
+            select(func.count()).where(Judgment.id.in_(some), counted_judgments.stands())
+        )
+        or 0
+    )
 
 
 def _is_ordinary(project_id: int) -> ColumnElement[bool]:

@@ -139,6 +139,12 @@ def has_refresher(session: Session) -> bool:
     return session.scalar(select(FigureRefresher.id).where(FigureRefresher.id == 1)) is not None
 
 
+def is_costly(session: Session, project_id: int) -> bool:
+    """Whether a figure of a project would be computed now, although that takes long."""
+    is_now = is_writing(session) or not has_refresher(session)
+    return is_now and _is_large(session, project_id)
+
+
 def needs_refresher(session: Session) -> bool:
     """Whether some project may have outgrown what is computed on demand."""
     return (session.scalar(select(func.max(Judgment.id))) or 0) > SMALL

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session, aliased
 
 from app.db import now
 from app.domain.gates.verdicts import PlanRemedy
+from app.domain.goals import Goal
+from app.domain.leaderboard import ConnectedSources
 from app.domain.next_action import NextAction
 from app.domain.plan import RoundPlan, Start
 from app.domain.states import JobState, RoundState
@@ -20,7 +22,8 @@ from app.models import Comparison, Job, Judgment, Project, Purpose, Round
 from app.services.checkpoints import base_models
 from app.services.jobs import workers
 from app.services.project import prompts
-from app.services.quality import agreement, waiting_prompts
+from app.services.quality import agreement, kept_figures, waiting_prompts
+from app.services.quality.leaderboard_filters import LeaderboardFilters
 from app.services.rounds import (
     evaluations,
     gate_decisions,
@@ -86,6 +89,7 @@ class NextStep:
     start: Start = Start.SFT  # what the policy of the next round is initialized from
     has_sft: bool = False  # there is an SFT model
     policy_share: float = 0.0  # of the next round's candidates that the current policy writes
+    leaders: ConnectedSources | None = None  # of a leaderboard of one group, if it is known
     unasked: int = 0  # prompts that labelers could still be asked about
     overlap: int = 0  # judgments that each comparison of the next round asks for
     labelers: int = 0  # members who are not paused, before a round
@@ -170,7 +174,22 @@ def _without_rounds(session: Session, project: Project) -> NextStep:
         return NextStep(NextAction.ASK_LABELERS, imported=progress, unasked=unasked)
     if not progress.wanted:
         return NextStep(NextAction.IMPORT_RESPONSES)
-    return NextStep(NextAction.SEE_RESULTS, imported=progress)
+    leaders = _leaders(session, project.id) if project.goal == Goal.COMPARE else None
+    return NextStep(NextAction.SEE_RESULTS, imported=progress, leaders=leaders)
+
+
+def _leaders(session: Session, project_id: int) -> ConnectedSources | None:
+    """Return the sources as the leaderboard ranks them; None if it is not known or has no order.
+
+    It is the leaderboard that its page shows without filters, so that it is computed once for both.
+    """
+    if kept_figures.is_costly(session, project_id):
+        return None
+    try:
+        groups = LeaderboardFilters().read(session, project_id).board.groups
+    except FigurePending:
+        return None
+    return groups[0] if len(groups) == 1 else None
 
 
 def _before_round(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:

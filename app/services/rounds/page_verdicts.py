@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.agreement import PreferenceAgreement
 from app.domain.gate_policies import Gate
+from app.domain.goals import Goal
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.page_verdicts import agreement as agreement_rules
 from app.domain.page_verdicts import evaluation as evaluation_rules
@@ -189,7 +190,10 @@ def _step(session: Session, project: Project, step: NextStep) -> StepEvidence:
     job = step.job
     is_stuck = job is not None and job.is_queued and (not job.is_served or bool(job.error))
     has_labelers = gates.count_labelers(session, project.id) > 0
-    return StepEvidence(step.action, has_labelers, step.results, is_stuck)
+    is_sure: bool | None = True
+    if project.goal == Goal.COMPARE:
+        is_sure = step.leaders.is_sure if step.leaders else None
+    return StepEvidence(step.action, has_labelers, step.results, is_stuck, is_sure)
 
 
 def _evaluation(

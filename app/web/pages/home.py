@@ -41,6 +41,7 @@ class ProjectCard:
     guidelines_are_news: bool
     practice: Standing | None  # of a labeler who must pass it first
     waiting: Round | None = None  # for a decision of the viewer, who leads the project
+    by_all: int = 0  # judgments of all labelers today, for a lead; counted up to a bound
 
     @property
     def left(self) -> str:
@@ -59,6 +60,19 @@ class ProjectCard:
     def reasons(self) -> tuple[str, ...]:
         """Why there is nothing to judge, and how far a labeler is who must practice first."""
         return why_empty(self.queue) + (self.practice.sentences if self.practice else ())
+
+    @property
+    def state(self) -> str:
+        """What a lead wants to know at a glance: how much was judged today, and what is left."""
+        plus = "+" if self.by_all >= queue_progress.JUDGED_MOST else ""
+        plural = "" if self.by_all == 1 else "s"
+        judged = f"{self.by_all:,}{plus}" if self.by_all else "no"
+        judged += f" judgment{plural} today"
+        if self.is_member:
+            return judged[:1].upper() + judged[1:]
+        if self.queue.project_is_paused:
+            return f"Labeling is paused · {judged}"
+        return f"{self.left if self.queue.open else 'Nothing to judge'} · {judged}"
 
     @property
     def waits(self) -> str:
@@ -113,17 +127,24 @@ def _card(
     waiting: Round | None,
 ) -> ProjectCard:
     versions = projects.guidelines_history(session, project.id)
-    newest = versions[0].version if versions else 0
+    is_news = bool(
+        member is not None
+        and versions
+        and versions[0].text
+        and versions[0].version > member.guidelines_read_version
+    )
+    is_lead = _leads(user, member)
     queue = queue_progress.state(session, project, user.id)
     return ProjectCard(
         project=project,
-        is_lead=_leads(user, member),
+        is_lead=is_lead,
         is_member=member is not None,
         today=queue_progress.judged_since(session, user.id, midnight, project.id),
         queue=queue,
-        guidelines_are_news=member is not None and newest > member.guidelines_read_version,
+        guidelines_are_news=is_news,
         practice=practice_standing.standing(session, project, user.id)
         if queue.labeler_is_practising
         else None,
         waiting=waiting,
+        by_all=queue_progress.judged_by_all_since(session, project.id, midnight) if is_lead else 0,
     )

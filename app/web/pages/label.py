@@ -73,19 +73,19 @@ class LabelPage:
 
     @property
     def guidelines_are_news(self) -> bool:
-        """Whether the current version is not the one that the labeler read last."""
-        return self.guidelines is not None and self.guidelines.version > self.read_version
+        """Whether the current version says something and is not the one that was read last."""
+        rules = self.guidelines
+        return rules is not None and rules.version > self.read_version and bool(rules.text)
 
     @property
     def rules_come_first(self) -> bool:
         """Whether the rules are shown in place of the comparison, until they have been read."""
-        return self.is_member and self.guidelines_are_news and bool(self.rules_text)
+        return self.is_member and self.guidelines_are_news
 
     @property
     def rules_text(self) -> str:
         """All of the guidelines."""
-        rules = self.guidelines
-        return f"{rules.rules}{rules.edge_cases}{rules.body}".strip() if rules else ""
+        return self.guidelines.text if self.guidelines else ""
 
 
 @router.get("/p/{slug}/label")

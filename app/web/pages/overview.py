@@ -124,5 +124,6 @@ def _attention_items(project: Project, attention: Attention) -> tuple[AttentionI
         items.append(AttentionItem(text, "Check", f"{comparisons}?state=flagged"))
     agreement = addresses.path("agreement.show", slug=project.slug)
     for labeler, remark in attention.labelers:
-        items.append(AttentionItem(f"{labeler} {remark}", "Check", agreement))
+        url = f"{agreement}#remarks-{labeler}"
+        items.append(AttentionItem(f"{labeler} {remark}", "Check", url))
     return tuple(items)
