@@ -50,7 +50,7 @@ def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) 
     detail = comparison_search.detail(session, project.id, comparison.id)
     groups = [judgment.groups for judgment in detail.judgments]
     assert groups == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
-    assert (detail.firsts(0), detail.firsts(1)) == (2, 1)
+    assert (detail.firsts(0), detail.firsts(1)) == ((2, 0), (1, 0))
     assert detail.agreement == pytest.approx(1 / 3)
 
 
