@@ -45,9 +45,18 @@ function equipOne(table) {
   draw();
 }
 
-/** Return the row that has room for a button: of the search form, or of the heading of a page's only table. */
+/** Return the row that has room for a button: of the card's search form or heading, or of a page's only table. */
 function rowAbove(table) {
-  const form = table.closest(".card")?.querySelector(":scope > form[role=search]");
+  const card = table.closest(".card");
+  const form = card?.querySelector(":scope > form[role=search]");
+  const own = form ? null : card?.querySelector(":scope > h2");
+  if (own) {
+    const row = element("div", { className: "row" });
+    const end = element("div", { className: "spread" });
+    own.replaceWith(row);
+    row.append(own, end);
+    return end;
+  }
   if (form || table.closest("[data-refresh]") || document.querySelectorAll("table[data-table]").length > 1) return form;
   const heading = document.querySelector(".page > .row:has(> h1)");
   if (heading && !heading.querySelector(":scope > .spread")) heading.append(element("div", { className: "spread" }));

@@ -200,6 +200,30 @@ def test_the_columns_are_chosen_beside_the_heading_of_a_page(house: House, width
         _axe(page)
 
 
+def test_the_columns_of_a_card_are_chosen_beside_its_own_heading(house: House) -> None:
+    with sit_down(house) as desk:
+        desk.page.goto(f"{_lead(desk)}/guidelines")
+        desk.page.evaluate(
+            """async () => {
+                const made = (tag, ...children) => {
+                    const element = document.createElement(tag);
+                    element.append(...children);
+                    return element;
+                };
+                const row = (tag) => made("tr", ...["A", "B", "C"].map((text) => made(tag, text)));
+                const table = made("table", made("thead", row("th")), made("tbody", row("td")));
+                table.dataset.table = "made";
+                const card = made("section", made("h2", "Labelers"), table);
+                Object.assign(card, { className: "card", id: "made" });
+                document.querySelector("main").append(card);
+                (await import("/static/base/tables.js")).equip(card);
+            }"""
+        )
+        row = desk.page.locator("#made > .row:has(> h2)")
+        expect(row.get_by_text("Columns")).to_be_visible()
+        expect(desk.page.locator(".page > .row:has(> h1) .column-choice")).to_have_count(0)
+
+
 @pytest.mark.parametrize("width", ["wide", "phone"])
 def test_how_search_works_is_told_in_the_field_and_moves_nothing(house: House, width: str) -> None:
     with sit_down(house, width) as desk:
