@@ -293,7 +293,7 @@ def test_rows_are_listed_and_prompts_tagged_and_untagged_again(tmp_path: Path) -
         (("list", "judgments", "desk", "--where", "round=two"), "round: Input should be a valid"),
         (("list", "judgments", "desk", "--where", "rounds=2"), "rounds: Extra inputs"),
         (("list", "leaderboard", "desk", "--where", "by=me"), "by: Input should be 'people'"),
-        (("list", "leaderboard", "desk", "--where", "reference=x"), "reference must be a source"),
+        (("list", "leaderboard", "desk", "--where", "reference=x"), "reference must be a model"),
         (("list", "judgments", "desk", "--where", "limit=2"), "limit is for pages of the API"),
         (("list", "judgments", "desk", "--where", "round"), "a filter is name=value"),
         (("tag", "desk", "x", "--where", "model=a"), "prompts have no filter 'model'"),
