@@ -9,8 +9,8 @@ exists and is locked until the transaction ends (decision 0029).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from psycopg import errors
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import Table
 
 Referred = Mapping[str, Sequence[int]]
@@ -61,12 +61,12 @@ def hold(cursor: Any, table: str, referred: Referred) -> None:
     """Lock the rows that rows of a table refer to against being deleted, as a trigger would.
 
     Raises:
-        ForeignKeyViolation: one of them does not exist.
+        IntegrityError: one of them does not exist.
     """
     for target, ids in referred.items():
-        cursor.execute(f'SELECT id FROM "{target}" WHERE id = ANY(%s) FOR KEY SHARE', [list(ids)])
+        query = f'SELECT id FROM "{target}" WHERE id = ANY(%s) FOR KEY SHARE'
+        cursor.execute(query, [list(ids)])
         missing = set(ids) - {id for (id,) in cursor.fetchall()}
         if missing:
-            raise errors.ForeignKeyViolation(
-                f"a row of {table} refers to {target} {min(missing)}, which does not exist"
-            )
+            said = f"a row of {table} refers to {target} {min(missing)}, which does not exist"
+            raise IntegrityError(query, None, LookupError(said))

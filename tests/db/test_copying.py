@@ -130,7 +130,7 @@ def test_keys_are_checked_for_all_rows_at_once_and_rows_they_lead_to_are_locked(
         bulk.insert(session, PromptTag, COLUMNS, rows)
 
     with (
-        pytest.raises(errors.ForeignKeyViolation, match="refers to prompt 99, which does not"),
+        pytest.raises(IntegrityError, match="refers to prompt 99, which does not"),
         postgres.transaction() as session,
     ):
         store(session, (prompt_id, "a", project_id), (99, "b", project_id))

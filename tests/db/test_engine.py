@@ -1,7 +1,10 @@
 """Connections: pings after idling, startup options, and prepared statements that are kept."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -90,3 +93,13 @@ def test_others_write_while_somebody_reads_for_long(any_database: Database) -> N
             accounts.create_user(writing, email="a@example.org", name="someone", password=None)
         assert session.scalar(count) == before + 1
         assert session.scalars(select(User.name)).all()[-1] == "someone"
+
+
+def test_nothing_of_postgresql_is_needed_where_the_database_is_sqlite(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "import app.cli.main, app.main, worker.runs.import_\n"
+        "from app.db import Database\n"
+        f"Database('sqlite:///{tmp_path}/a.sqlite3').dispose()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

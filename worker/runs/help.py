@@ -10,8 +10,7 @@ from typing import Final
 
 from app.errors import Invalid
 from app.services.jobs import job_helpers
-from worker.orders import Interrupted
-from worker.runs.process import shard_work
+from worker.runs.process import making_room, shard_work
 from worker.runs.process.job_context import JobContext
 from worker.runs.process.shard_work import Do
 
@@ -43,7 +42,7 @@ def run(context: JobContext) -> None:
         shard_work.finish(context, held, opened[kind](held))
         ended, rows = ended + 1, rows + held.rows
         shard_work.obey(context)
-        _make_room(context)
+        making_room.make_room(context)
     context.succeed(lambda _session: {"shards": ended, "rows": rows})
 
 
@@ -52,11 +51,3 @@ def _opener(kind: str) -> Callable[[JobContext], Do]:
         raise Invalid(f"a shard's kind must be one of {', '.join(KINDS)}, not {kind!r}")
     opener: Callable[[JobContext], Do] = import_module(KINDS[kind]).open_help
     return opener
-
-
-def _make_room(context: JobContext) -> None:
-    """Return to the queue if a job of its own waits for this worker."""
-    with context.database.reader() as session:
-        is_wanted = job_helpers.is_wanted_elsewhere(session, context.job_id)
-    if is_wanted:
-        raise Interrupted(f"job {context.job_id} makes room for a job that waits")

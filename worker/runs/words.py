@@ -9,10 +9,8 @@ import time
 from typing import Final
 
 from app.services.datasets import import_jobs, imports
-from app.services.jobs import job_helpers
 from app.services.project import word_backlog
-from worker.orders import Interrupted
-from worker.runs.process import transactions
+from worker.runs.process import making_room, shard_work, transactions
 from worker.runs.process.job_context import JobContext
 
 BESIDE_IMPORTS: Final = "slower while a file is imported"
@@ -32,21 +30,17 @@ def run(context: JobContext) -> None:
         note, rests = f"{count:,} texts made searchable", _should_rest(context)
         context.report(count, total, f"{note}, {BESIDE_IMPORTS}" if rests else note)
         until_s = time.monotonic() + (_REST_S if rests else 0.0)
-        _make_room(context)
+        _go_on(context)
         while time.monotonic() < until_s and _should_rest(context):
             time.sleep(_LOOK_S)
-            _make_room(context)
+            _go_on(context)
     context.succeed(lambda _session: {"texts": count})
 
 
-def _make_room(context: JobContext) -> None:
-    """Return to the queue if another job waits for this worker, or end if that is asked for."""
-    if context.should_stop() in {"cancel", "preempt"}:
-        raise Interrupted(f"job {context.job_id} was asked to stop")
-    with context.database.reader() as session:
-        is_wanted = job_helpers.is_wanted_elsewhere(session, context.job_id)
-    if is_wanted:
-        raise Interrupted(f"job {context.job_id} makes room for a job that waits")
+def _go_on(context: JobContext) -> None:
+    """Pass, unless the job was asked to stop or another one waits for this worker."""
+    shard_work.obey(context)
+    making_room.make_room(context)
 
 
 def _should_rest(context: JobContext) -> bool:

@@ -30,9 +30,11 @@ IMMEDIATE_MOST_BYTES: Final = 1 << 20
 
 KEPT_FOR_RETRY: Final = timedelta(days=7)
 IMPORT: Final = "import"
+"""The kind of the job that imports a file."""
 WORDS: Final = "words"
-QUEUE: Final = "cpu"
 """The kind of the job that indexes the words of a finished import."""
+QUEUE: Final = "cpu"
+"""The queue of both."""
 
 _CHUNK: Final = 1 << 18
 
