@@ -4,15 +4,20 @@ On SQLite, writers wait for each other and for readers, so that whoever goes thr
 must know. A labeler who asks for work gets a lease; everything else that is written does not count.
 """
 
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db import now
 from app.models import Assignment
 
 BESIDE_LABELERS: Final = "slower while people label"
 """What the progress of an import or export that rests for labelers says."""
+
+LATELY_S: Final = 30.0
+"""Who labels asks for work again within this time, mostly."""
 
 _MEMORY: Final = 0.7  # of each look; new leases at two looks in a row count as busy
 _BUSY: Final = 0.5
@@ -40,3 +45,10 @@ class LabelersAtWork:
     def pass_over(self, session: Session) -> None:
         """Do not count what there is now, such as imported judgments, as leases of labelers."""
         self._newest = session.scalar(select(func.max(Assignment.id))) or 0
+
+
+def asked_lately(session: Session) -> bool:
+    """Return whether anybody has asked for work within the last `LATELY_S` seconds."""
+    newest = select(Assignment.leased_at).order_by(Assignment.id.desc()).limit(1)
+    leased_at = session.scalar(newest)
+    return leased_at is not None and now(session) - leased_at < timedelta(seconds=LATELY_S)
