@@ -2,45 +2,46 @@
 
 The first pages are written here, which says how fast it goes. If enough is left, the rest is cut by
 the ids of comparisons; each shard is a folder of lines with its account, published like any result.
-The lines are joined in order, so that the file is the same bytes whoever wrote them.
+The lines are joined in order, so that the file is the same bytes whoever wrote them. If no other
+worker is free, a second process of the same job may write parts (see `paired_export`).
 """
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
 from app.formats.training_rows import DatasetPrompt
 from app.models import Shard
-from app.services.datasets import export_accounts, export_rows, preferences
+from app.services.datasets import export_rows, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
 from app.services.datasets.read_pace import ReadPace
 from app.services.jobs import shards
 from app.services.jobs.shards import HeldShard, Part, ShardProgress
-from worker.runs import judged_pages
-from worker.runs.judged_pages import Ids
+from worker.runs import export_part, judged_pages, paired_export
 from worker.runs.process import shard_work, transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.process.shard_work import Do
 
 KIND: Final = "export"
 CHUNK: Final = preferences.PAGE  # comparisons
-LINES, ACCOUNT = "lines.jsonl", "account.json"
+
+Rest = Callable[[Account, ReadPace], Iterator[bytes]]
 
 
 @dataclass(slots=True)
 class Sharing:
-    """An export, and where the part of it begins that workers share."""
+    """An export, the rest of which several processes may write."""
 
     context: JobContext
     project_id: int
     format: str
     options: ExportOptions
-    cut_after: int | None = None
     _left: int | None = field(default=None, init=False)
+    _rest: Rest | None = field(default=None, init=False)
 
     def lines(
         self, account: Account, shown: Iterable[tuple[DatasetPrompt, str]], pace: ReadPace
@@ -48,8 +49,8 @@ class Sharing:
         """Yield the lines of the export, and account for them."""
         head = self._comparisons(account, pace)
         yield from export_rows.write(head, self.format, self.options, account, shown=shown)
-        if self.cut_after is not None:
-            yield from account.tally.counted(self._joined(account))
+        if self._rest is not None:
+            yield from self._rest(account, pace)
 
     def discard(self) -> None:
         """Delete the parts, once they are in the file; those of earlier attempts, too."""
@@ -85,6 +86,7 @@ class Sharing:
 
     def _consider(self, after: int, count: int, took_s: float) -> bool:
         """Share what is left after a page, if that pays."""
+        is_first = self._left is None
         if self._left is None:
             with self.context.database.reader() as session:
                 self._left = preferences.count_after(session, self.project_id, after)
@@ -93,12 +95,10 @@ class Sharing:
         chunk_s = CHUNK * took_s / max(count, 1)
         sizes = shard_work.sizes(self.context, math.ceil(self._left / CHUNK), chunk_s, 0.0)
         if sizes is None:
-            return False
-        with self.context.database.reader() as session:
-            every = sizes.chunks * CHUNK
-            ends = preferences.every_nth(session, self.project_id, after, every)
-        bounds: list[int | None] = [after, *ends, None]
-        what = self._what
+            # The first page says nothing about how many comparisons one may have.
+            return not is_first and self._pair(after, count, took_s)
+        every = sizes.chunks * CHUNK
+        bounds, what = self._bounds(after, every), self._what
         parts = [
             Part(every, {**what, "after": begin, "until": end}) for begin, end in pairwise(bounds)
         ]
@@ -106,10 +106,24 @@ class Sharing:
         with transactions.transaction(self.context) as session:
             shards.drop_open(session, self.context.job_id)  # of an earlier attempt
         shard_work.share(self.context, self._work, parts, sizes.workers)
-        self.cut_after = after
+        self._rest = self._joined
         return True
 
-    def _joined(self, account: Account) -> Iterator[bytes]:
+    def _pair(self, after: int, count: int, took_s: float) -> bool:
+        """Let a second process of this job write parts of what is left, if that pays."""
+        if not paired_export.pays(self.context.database, self._left or 0, took_s / count):
+            return False
+        bounds = self._bounds(after, paired_export.PAGES * count)
+        self.context.say(f"{len(bounds) - 1} parts, two processes")
+        self._rest = partial(paired_export.lines, self.context, self._what, bounds)
+        return True
+
+    def _bounds(self, after: int, every: int) -> list[int | None]:
+        with self.context.database.reader() as session:
+            ends = preferences.every_nth(session, self.project_id, after, every)
+        return [after, *ends, None]
+
+    def _joined(self, account: Account, _pace: ReadPace) -> Iterator[bytes]:
         """Yield the lines of the shards in order, once all have ended."""
         do = open_help(self.context)
 
@@ -120,9 +134,7 @@ class Sharing:
         shard_work.complete(self.context, self._work, do, report)
         for shard in self._shards():
             folder = self.context.fetch(shard.result["uri"], shard.result["sha256"])
-            export_accounts.add(account, json.loads((folder / ACCOUNT).read_text("utf-8")))
-            with (folder / LINES).open("rb") as lines:
-                yield from lines
+            yield from export_part.lines(folder, account)
 
     def _shards(self) -> list[Shard]:
         with self.context.database.reader() as session:
@@ -137,20 +149,9 @@ def open_help(context: JobContext) -> Do:
         return False
 
     def do(held: HeldShard) -> Mapping[str, Any]:
-        payload = held.payload
-        options, account = ExportOptions.from_json(payload["options"]), Account()
-        comparisons = judged_pages.stream(
-            *(context.database, payload["project_id"], payload["format"], options, account),
-            ids=Ids(payload["after"], payload["until"]),
-            page_end=go_on,
-        )
         folder = context.workdir / f"part-{held.id}"
-        folder.mkdir(exist_ok=True)
-        with (folder / LINES).open("wb") as file:
-            file.writelines(export_rows.write(comparisons, payload["format"], options, account))
-        text = json.dumps(export_accounts.to_json(account))
-        (folder / ACCOUNT).write_text(text, "utf-8")
+        written = export_part.write(context.database, folder, held.payload, page_end=go_on)
         published = context.publish(folder, f"export-parts/{held.id}")
-        return {"uri": published.uri, "sha256": published.sha256, "lines": account.tally.written}
+        return {"uri": published.uri, "sha256": published.sha256, "lines": written}
 
     return do
