@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from app.bench.seed import ANSWER, SLUG
 from app.client import Client, RequestRefused
 from app.errors import AttuneError, Invalid
 from app.services.datasets.import_jobs import IMMEDIATE_MOST_BYTES
+from app.services.datasets.labelers_at_work import LATELY_S
 
 LABELERS = 8
 PROJECT = f"/projects/{SLUG}"
@@ -67,14 +68,19 @@ class _Labeling:
 
     work: DataWork
     acknowledged: int = 0
-    claims: list[float] = field(default_factory=list)
+    ended_s: float = 0.0
 
     def run(self, seconds: float) -> Timings:
         """Label for some seconds."""
         tokens = self.work.project.labeler_tokens[:LABELERS]
         timings = load.run(self.work.address, SLUG, tokens, warm_s=BEGIN_S, measured_s=seconds)
         self.acknowledged += timings.acknowledged
+        self.ended_s = time.monotonic()
         return timings
+
+    def wait_until_over(self) -> None:
+        """Wait until an export no longer takes it that people label."""
+        time.sleep(max(self.ended_s + LATELY_S - time.monotonic(), 0.0))
 
     def run_during(self, act: Callable[[], None]) -> float:
         """Label while something else is done, a minute at most; return the p95 of claims in ms."""
@@ -185,6 +191,7 @@ def _export(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, fl
             raise Invalid(f"the export did not succeed: {export['error']}")
         return _job_time(client, export["job_id"]), export["rows"]
 
+    labeling.wait_until_over()
     _wait_for_refresher(work)
     with PeakMemory(work.worker_pid) as memory:
         time_s, rows = export()
