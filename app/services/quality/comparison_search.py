@@ -1,37 +1,25 @@
-"""Comparisons as a lead sees them: search results, and one comparison with all its judgments."""
+"""Comparisons of a project as a list: searched, filtered, or by the lowest agreement."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from sqlalchemy import ColumnElement, TextClause, false, select, text
 from sqlalchemy.orm import Session
 
 from app.db import bulk
-from app.domain import agreement, choosing, search_words
-from app.domain.judgment_kinds import JudgmentKind
-from app.domain.ranking import Ranking
-from app.errors import NotFound
+from app.domain import agreement, search_words
 from app.models import (
     Adjudication,
-    Checkpoint,
-    CheckpointInput,
     Comparison,
-    Completion,
-    ExportedJudgments,
     Judgment,
-    Membership,
     Prompt,
     Purpose,
     Round,
-    User,
 )
-from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria
 from app.services.quality import disagreements
 from app.services.quality.agreement import lowest, vote_of
-from app.services.queue import comparison_words, comparisons, counted_judgments
+from app.services.queue import comparison_words, counted_judgments
 from app.services.queue.comparison_words import SearchedRows
 
 PAGE = 40
@@ -99,133 +87,6 @@ class ListedComparisons:
     not_listed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class JudgmentDetail:
-    """A judgment with its labeler and the ranking it implies."""
-
-    judgment: Judgment
-    labeler: str  # pseudonym
-    name: str
-    ranking: Ranking | None
-
-    @property
-    def groups(self) -> tuple[tuple[str, ...], ...]:
-        """The letters of the completions from best to worst, tied ones together."""
-        if self.ranking is None:
-            return ()
-        return tuple(tuple(letter(position) for position in group) for group in self.ranking.groups)
-
-    @property
-    def counts(self) -> bool:
-        """Whether it counts towards anything."""
-        return counted_judgments.is_filling_slot(self.judgment)
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonDetail:
-    """One comparison with its completions, judgments, adjudications and models."""
-
-    comparison: Comparison
-    prompt: Prompt
-    round_number: int | None
-    completions: tuple[Completion, ...]
-    judgments: tuple[JudgmentDetail, ...]
-    adjudications: tuple[tuple[Adjudication, str], ...]
-    agreement: float | None
-    models: tuple[Checkpoint, ...]
-
-    @property
-    def why(self) -> str:
-        """How a round came to ask about it; nothing outside rounds."""
-        chosen = self.comparison.chosen
-        return choosing.why(chosen) if self.round_number or chosen else ""
-
-    @property
-    def settled(self) -> Adjudication | None:
-        """The current settlement."""
-        return next((row for row, _ in self.adjudications if row.is_current), None)
-
-    @property
-    def counted(self) -> list[Judgment]:
-        """The judgments that count."""
-        return [detail.judgment for detail in self.judgments if detail.counts]
-
-    @property
-    def is_disputed(self) -> bool:
-        """Whether two labelers differ in their order, or in whether it is any good."""
-        said = {
-            (detail.ranking, detail.judgment.both_bad) for detail in self.judgments if detail.counts
-        }
-        return len(said) > 1
-
-    def firsts(self, position: int) -> tuple[int, int]:
-        """Count the votes that rank a completion first alone, and those that tie it for first."""
-        firsts = [
-            detail.ranking.first
-            for detail in self.judgments
-            if detail.counts and detail.ranking is not None and position in detail.ranking.first
-        ]
-        alone = sum(len(first) == 1 for first in firsts)
-        return alone, len(firsts) - alone
-
-    def summary(self, position: int) -> str:
-        """Describe in a few words how a completion was judged."""
-        return _SUMMARIES[self.comparison.kind](self, position)
-
-
-def letter(position: int) -> str:
-    """Name a completion by its canonical position."""
-    return "ABCDEFGHI"[position]
-
-
-def _times_preferred(detail: ComparisonDetail, position: int) -> str:
-    return _first_places(detail, position, "preferred", "tied")
-
-
-def _times_ranked_first(detail: ComparisonDetail, position: int) -> str:
-    return _first_places(detail, position, "ranked first", "tied for first")
-
-
-def _first_places(detail: ComparisonDetail, position: int, first: str, tied: str) -> str:
-    if not detail.counted:
-        return ""
-    alone, shared = detail.firsts(position)
-    said = f"{first} in {alone} of {len(detail.counted)}"
-    return f"{said}, {tied} in {shared}" if shared else said
-
-
-def _mean_ratings(detail: ComparisonDetail, position: int) -> str:
-    by_criterion: defaultdict[str, list[int]] = defaultdict(list)
-    for judgment in detail.counted:
-        for name, ratings in (judgment.ratings or {}).items():
-            by_criterion[name].append(ratings[position])
-    return ", ".join(
-        f"{name} {fmean(ratings):.1f}" for name, ratings in sorted(by_criterion.items())
-    )
-
-
-def _thumbs(detail: ComparisonDetail, position: int) -> str:
-    del position
-    ups = sum(judgment.thumb == "up" for judgment in detail.counted)
-    return f"{ups} up, {len(detail.counted) - ups} down"
-
-
-def _edits(detail: ComparisonDetail, position: int) -> str:
-    del position
-    count = len(detail.counted)
-    return f"{count} edit{'s' if count != 1 else ''}"
-
-
-_SUMMARIES: Mapping[JudgmentKind, Callable[[ComparisonDetail, int], str]] = {
-    JudgmentKind.PICK: _times_preferred,
-    JudgmentKind.RANK: _times_ranked_first,
-    JudgmentKind.RATE: _mean_ratings,
-    JudgmentKind.THUMBS: _thumbs,
-    JudgmentKind.WRITE: _edits,
-    JudgmentKind.EDIT: _edits,
-}
-
-
 def page(
     session: Session, project_id: int, selection: ComparisonFilter, *, limit: int = PAGE
 ) -> ListedComparisons:
@@ -290,49 +151,10 @@ def _listed(session: Session, project_id: int, ids: Sequence[int]) -> tuple[List
         .where(Comparison.id.in_(ids))
     )
     found = {row[0].id: row for row in session.execute(query)}
-    agreements, settled_ids = _agreements(session, project_id, ids), _settled_ids(session, ids)
+    agreed, settled_ids = agreements(session, project_id, ids), _settled_ids(session, ids)
     return tuple(
-        ListedComparison(*found[name], agreements.get(name), name in settled_ids) for name in ids
+        ListedComparison(*found[name], agreed.get(name), name in settled_ids) for name in ids
     )
-
-
-def detail(session: Session, project_id: int, comparison_id: int) -> ComparisonDetail:
-    """Return one comparison of the project with its judgments, adjudications and models.
-
-    Raises:
-        NotFound: the project has no such comparison.
-    """
-    comparison = get(session, project_id, comparison_id)
-    prompt = session.get_one(Prompt, comparison.prompt_id)
-    round_ = session.get(Round, comparison.round_id) if comparison.round_id else None
-    adjudications = session.execute(
-        select(Adjudication, User.name)
-        .join(User, User.id == Adjudication.adjudicator_id)
-        .where(Adjudication.comparison_id == comparison.id)
-        .order_by(Adjudication.id.desc())
-    )
-    return ComparisonDetail(
-        comparison,
-        prompt,
-        round_.number if round_ else None,
-        comparisons.completions_of(session, comparison.id),
-        _judgments(session, comparison),
-        tuple((row, name) for row, name in adjudications),
-        _agreements(session, project_id, [comparison.id]).get(comparison.id),
-        _models(session, comparison.id),
-    )
-
-
-def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
-    """Return a comparison of the project.
-
-    Raises:
-        NotFound: the project has no such comparison.
-    """
-    comparison = session.get(Comparison, comparison_id)
-    if comparison is None or comparison.project_id != project_id:
-        raise NotFound(f"there is no comparison {comparison_id} in this project")
-    return comparison
 
 
 def _conditions(
@@ -372,7 +194,8 @@ def _of_round(session: Session, project_id: int, number: int) -> ColumnElement[b
     return false() if round_id is None else Comparison.round_id == round_id
 
 
-def _agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
+def agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
+    """Return the agreement on each of these comparisons that has two votes or more, by id."""
     weights = criteria.weights(session, project_id)
     query = (
         select(Judgment)
@@ -389,34 +212,3 @@ def _settled_ids(session: Session, ids: Sequence[int]) -> set[int]:
         Adjudication.comparison_id.in_(ids), Adjudication.is_current
     )
     return set(session.scalars(query))
-
-
-def _judgments(session: Session, comparison: Comparison) -> tuple[JudgmentDetail, ...]:
-    member = (Membership.user_id == Judgment.labeler_id) & (
-        Membership.project_id == comparison.project_id
-    )
-    query = (
-        select(Judgment, Membership.pseudonym, User.name)
-        .join(User, User.id == Judgment.labeler_id)
-        .join(Membership, member, isouter=True)
-        .where(Judgment.comparison_id == comparison.id, Judgment.is_current)
-        .order_by(Judgment.submitted_at, Judgment.id)
-    )
-    weights = criteria.weights(session, comparison.project_id)
-    return tuple(
-        JudgmentDetail(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
-        for judgment, pseudonym, name in session.execute(query)
-    )
-
-
-def _models(session: Session, comparison_id: int) -> tuple[Checkpoint, ...]:
-    query = (
-        select(Checkpoint)
-        .join(CheckpointInput, CheckpointInput.checkpoint_id == Checkpoint.id)
-        .join(ExportedJudgments, ExportedJudgments.export_id == CheckpointInput.export_id)
-        .join(Judgment, ExportedJudgments.include(Judgment.id))
-        .where(Judgment.comparison_id == comparison_id)
-        .distinct()
-        .order_by(Checkpoint.id)
-    )
-    return tuple(session.scalars(query))

@@ -14,12 +14,14 @@ from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import ai_judgments, judgment_bodies
 from app.services.people import accounts
 from app.services.project import word_backlog
-from app.services.quality import adjudication, comparison_search, waiting_prompts
-from app.services.quality.comparison_search import (
-    ComparisonDetail,
-    ComparisonFilter,
-    JudgmentDetail,
+from app.services.quality import (
+    adjudication,
+    comparison_details,
+    comparison_search,
+    waiting_prompts,
 )
+from app.services.quality.comparison_details import ComparisonDetail, JudgmentDetail
+from app.services.quality.comparison_search import ComparisonFilter
 from app.services.queue import steering
 from app.services.rounds import judging_flow, round_progress
 from app.web import addresses, ai_verdicts, list_orders, page_words
@@ -102,7 +104,7 @@ class ComparisonPage:
     @property
     def letters(self) -> str:
         """The letters that name the responses."""
-        return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
+        return "".join(comparison_details.letter(at) for at in range(len(self.detail.completions)))
 
     def verdict(self, said: AiJudgment) -> str:
         """Return what an AI judge said in words, with responses named by letter."""
@@ -216,7 +218,7 @@ def settle(
     form: Annotated[SettlementForm, Form()],
 ) -> Response:
     """Settle a dispute, and publish the edge case if one was written."""
-    comparison = comparison_search.get(access.session, access.project.id, comparison_id)
+    comparison = comparison_details.get(access.session, access.project.id, comparison_id)
     try:
         with access.session.begin_nested():
             _settle(access, comparison, form)
@@ -231,7 +233,7 @@ def settle(
 @router.post("/p/{slug}/comparisons/{comparison_id}/again")
 def ask_again(request: Request, access: LeadAccess, comparison_id: RowId) -> Response:
     """Ask the same comparison again, under the newest guidelines."""
-    comparison = comparison_search.get(access.session, access.project.id, comparison_id)
+    comparison = comparison_details.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
     notice = "This is the new comparison; the previous one is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
@@ -245,7 +247,7 @@ def use(
     purpose: Annotated[Purpose, Form()],
 ) -> Response:
     """Ask all labelers a settled comparison, as gold or for practice."""
-    comparison = comparison_search.get(access.session, access.project.id, comparison_id)
+    comparison = comparison_details.get(access.session, access.project.id, comparison_id)
     settled = adjudication.current(access.session, comparison.id)
     try:
         made = adjudication.use_as(access.session, access.project, settled, purpose)
@@ -391,7 +393,7 @@ def _steered(
 def _page(
     access: ProjectAccess, comparison_id: int, error: str = "", form: SettlementForm | None = None
 ) -> ComparisonPage:
-    detail = comparison_search.detail(access.session, access.project.id, comparison_id)
+    detail = comparison_details.detail(access.session, access.project.id, comparison_id)
     holders = steering.holders(access.session, comparison_id)
     members = accounts.members(access.session, access.project.id)
     labelers = [member for member in members if not imported_votes.is_imported(member.user)]

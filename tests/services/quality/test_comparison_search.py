@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import Invalid, NotFound
 from app.models import Membership, Purpose
-from app.services.quality import adjudication, agreement, comparison_search
+from app.services.quality import adjudication, agreement, comparison_details, comparison_search
 from app.services.quality.comparison_search import ComparisonFilter
 from tests.services.sample_votes import make_comparison, make_project, vote
 
@@ -47,7 +47,7 @@ def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) 
     comparison = make_comparison(session, project)
     for who, said in zip(people, "aab", strict=True):
         vote(session, comparison, who, preferred=said)
-    detail = comparison_search.detail(session, project.id, comparison.id)
+    detail = comparison_details.detail(session, project.id, comparison.id)
     groups = [judgment.groups for judgment in detail.judgments]
     assert groups == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
     assert (detail.firsts(0), detail.firsts(1)) == ((2, 0), (1, 0))
@@ -58,7 +58,7 @@ def test_another_projects_comparison_is_not_found(session: Session) -> None:
     mine, _ = make_project(session)
     other, _ = make_project(session)
     with pytest.raises(NotFound):
-        comparison_search.detail(session, mine.id, make_comparison(session, other).id)
+        comparison_details.detail(session, mine.id, make_comparison(session, other).id)
 
 
 def test_a_settlement_is_not_a_vote_and_the_newest_one_is_current(session: Session) -> None:
@@ -75,7 +75,7 @@ def test_a_settlement_is_not_a_vote_and_the_newest_one_is_current(session: Sessi
             preferred=preferred,
         )
     assert agreement.report(session, project.id) == before
-    settled = comparison_search.detail(session, project.id, comparison.id).settled
+    settled = comparison_details.detail(session, project.id, comparison.id).settled
     assert settled is not None
     assert settled.preferred == "b"
 
@@ -108,10 +108,10 @@ def test_two_labelers_are_found_where_they_disagree(any_database: Database) -> N
             (bad, ((first, "a"),)),
             (alone, ((first, "tie"),)),
         ):
-            comparison = comparison_search.get(session, project.id, comparison_id)
+            comparison = comparison_details.get(session, project.id, comparison_id)
             for person, preferred in choices:
                 vote(session, comparison, person, preferred=preferred)
-        vote(session, comparison_search.get(session, project.id, bad), second, both_bad=True)
+        vote(session, comparison_details.get(session, project.id, bad), second, both_bad=True)
         names = dict(
             session.execute(
                 select(Membership.user_id, Membership.pseudonym).where(
