@@ -79,7 +79,7 @@ class _Labeling:
         return timings
 
     def wait_until_over(self) -> None:
-        """Wait until an export no longer takes it that people label."""
+        """Wait until exports and imports no longer take it that people label."""
         time.sleep(max(self.ended_s + LATELY_S - time.monotonic(), 0.0))
 
     def run_during(self, act: Callable[[], None]) -> float:
@@ -216,6 +216,7 @@ def _import(
             raise Invalid(f"the import of {name} rejected rows: {result['rejects'][0]}")
         return _job_time(client, result["job_id"])
 
+    labeling.wait_until_over()
     _wait_for_refresher(work)
     with PeakMemory(work.worker_pid) as memory:
         time_s = imported("alone")

@@ -3,7 +3,9 @@
 SQLite has one writer: while a batch is stored, nobody can claim or submit. Batches are therefore
 kept short there, with a pause after each in which those who wait get their turn. The time in which
 the next rows are read counts as part of the pause. While people label all the time, a batch takes
-no longer than a judgment does, and the pause is long enough for several. PostgreSQL locks only
+no longer than a judgment does, and the pause is long enough for several. If nobody has asked for
+work lately, batches are longer, because a commit costs the same however much it writes: then only
+the first claim waits for one. PostgreSQL locks only
 rows, so that a batch is as long as its fixed costs are small, and the next is read while one is
 stored. Its processor is shared all the same: while many transactions of others are committed, a
 pause follows each batch there too.
@@ -42,6 +44,7 @@ class _Manner:
 
 _ALONE = _Manner(WORK_MOST_S, 100, 0.25)
 _BESIDE_OTHERS = _Manner(0.005, 10, 12.0)
+_UNATTENDED = _Manner(0.2, 100, 0.25)
 _OF_WAITING = 0.1  # of the time waited for others, which a batch beside them may take
 
 
@@ -94,7 +97,8 @@ class ImportPace:
             self.reads_ahead = True
             self._pause_s = _SERVER_PAUSE * held_s if self._is_server_busy else 0.0
             return
-        manner, work_s, waited_s = _ALONE, WORK_MOST_S, 0.0
+        manner = _UNATTENDED if self._labelers.are_away else _ALONE
+        work_s, waited_s = manner.work_s, 0.0
         if self._labelers.are_busy:
             manner, waited_s = _BESIDE_OTHERS, self._waited_s
             work_s = min(max(manner.work_s, _OF_WAITING * waited_s), WORK_MOST_S)

@@ -4,6 +4,7 @@ On SQLite, writers wait for each other and for readers, so that whoever goes thr
 must know. A labeler who asks for work gets a lease; everything else that is written does not count.
 """
 
+import time
 from datetime import timedelta
 from typing import Final
 
@@ -29,18 +30,29 @@ class LabelersAtWork:
     def __init__(self) -> None:
         self._newest: int | None = None
         self._share = 0.0  # of the looks that found some, the latest ones weighing most
+        self._asked_s: float | None = None  # when a look last found that somebody had
 
     @property
     def are_busy(self) -> bool:
         """Whether somebody has asked for work at most of the latest looks."""
         return self._share > _BUSY
 
+    @property
+    def are_away(self) -> bool:
+        """Whether nobody has asked for work lately."""
+        return self._asked_s is None or time.monotonic() - self._asked_s > LATELY_S
+
     def look(self, session: Session) -> None:
-        """Look for leases since the last look, or since `pass_over`."""
+        """Look for leases since the last look or `pass_over`; the first time, for late ones."""
         before = self._newest
         self.pass_over(session)
-        if before is not None:
-            self._share = _MEMORY * self._share + (1 - _MEMORY) * (before != self._newest)
+        if before is None:
+            has_asked = asked_lately(session)
+        else:
+            has_asked = before != self._newest
+            self._share = _MEMORY * self._share + (1 - _MEMORY) * has_asked
+        if has_asked:
+            self._asked_s = time.monotonic()
 
     def pass_over(self, session: Session) -> None:
         """Do not count what there is now, such as imported judgments, as leases of labelers."""

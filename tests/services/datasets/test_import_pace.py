@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, bulk
 from app.models import Project, Prompt
-from app.services.datasets import import_pace, imported_records, imports
+from app.services.datasets import import_pace, imported_records, imports, labelers_at_work
 from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
 from app.services.datasets.imported_records import PreparedBatch
 from app.services.queue import slot_leases
@@ -34,6 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         sleep=sleep,
     )
     monkeypatch.setattr(import_pace, "time", clocks)
+    monkeypatch.setattr(labelers_at_work, "time", clocks)
     return times
 
 
@@ -50,10 +51,10 @@ def stored(pace: ImportPace, session: Session, clock: dict[str, float], seconds:
 def test_a_batch_takes_as_long_as_others_may_wait(
     session: Session, clock: dict[str, float]
 ) -> None:
-    pace = ImportPace(1000)
-    rows = [stored(pace, session, clock, pace.rows * 0.0001) for _ in range(5)]
-    assert rows == pytest.approx([200, 400, 800, 800, 800], abs=1)
-    assert stored(pace, session, clock, 3.0) == 100
+    pace = ImportPace(3000)
+    rows = [stored(pace, session, clock, pace.rows * 0.0001) for _ in range(6)]
+    assert rows == pytest.approx([200, 400, 800, 1600, 2000, 2000], abs=1)
+    assert stored(pace, session, clock, 6.0) == 100
     assert clock["slept"] > 0.25 * 5 * 0.01
 
 
@@ -83,7 +84,7 @@ def test_a_slow_disk_does_not_make_batches_tiny(session: Session, clock: dict[st
 def test_batches_are_short_while_people_label_all_the_time(
     database: Database, clock: dict[str, float]
 ) -> None:
-    pace, others = ImportPace(1000), Database(str(database.engine.url))
+    pace, others = ImportPace(3000), Database(str(database.engine.url))
     with database.transaction() as session:
         project_id = sample.make_project(session).id
         labelers = sample.make_labelers(session, session.get_one(Project, project_id), 40)
@@ -109,16 +110,18 @@ def test_batches_are_short_while_people_label_all_the_time(
             rename(f"Desk {clock['monotonic']}")
         return rows
 
-    assert store_batches(4, people_label=False) == pytest.approx([200, 400, 800, 800], abs=1)
-    assert store_batches(1, people_label=True)[0] > 700
-    assert store_batches(4, people_label=False)[-1] > 700, "once is nothing"
+    assert store_batches(4, people_label=False) == pytest.approx([200, 400, 800, 1600], abs=1)
+    assert store_batches(1, people_label=True)[0] > 1900, "nobody had asked for work lately"
+    assert store_batches(4, people_label=False)[-1] in (799, 800), "once is nothing, but somebody"
     assert not pace.rests
     assert store_batches(5, people_label=True)[-1] in (49, 50)
     assert pace.rests
     slept = clock["slept"]
     store_batches(1, people_label=True)
     assert clock["slept"] - slept == pytest.approx(12 * 0.005, rel=0.05)
-    assert store_batches(9, people_label=False)[-1] > 700
+    assert store_batches(9, people_label=False)[-1] in (799, 800)
+    clock["monotonic"] += labelers_at_work.LATELY_S
+    assert store_batches(2, people_label=False)[-1] in (1999, 2000)
     others.dispose()
 
 
@@ -191,7 +194,7 @@ def test_few_other_writers_of_a_server_need_no_pauses(
     database, pace = Database(postgres_url), ImportPace(1000)
     for _ in range(3):
         with database.reader() as session:
-            assert stored(pace, session, clock, 3.0) == 1000
+            assert stored(pace, session, clock, 6.0) == 1000
     assert clock["slept"] == 0
     database.dispose()
 
