@@ -13,12 +13,14 @@ from types import MappingProxyType
 
 from sqlalchemy import create_engine, make_url, text
 
-from app.bench import load
+from app.bench import load, process_use
 from app.cli import processes
 from app.errors import Invalid
 
 START_TIMEOUT_S = 180.0  # a busy machine takes long to load the application
 LOG_TAIL = 1000  # characters in an error
+REST_S = 0.5
+RESTING_SHARE = 0.1  # of a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def server(
         web = processes.Child("web", arguments, environment=environment, log=log)
         try:
             _wait_for(web, port, log)
+            _wait_for_others(web.process.pid)
             yield BenchServer(("127.0.0.1", port), web.process.pid, Path(folder), environment)
         finally:
             web.stop()
@@ -121,6 +124,23 @@ def code_revision() -> str:
         check=False,
     )
     return found.stdout.strip() or "unknown"
+
+
+def _wait_for_others(pid: int) -> None:
+    """Wait until the server's other processes have started, too.
+
+    All share one socket. Whoever connects while only one of them has started stays with that one,
+    and a core remains idle.
+    """
+    until = time.monotonic() + START_TIMEOUT_S
+    used_s, before_s = _cpu_s(pid), -1.0
+    while time.monotonic() < until and used_s - before_s > RESTING_SHARE * REST_S:
+        time.sleep(REST_S)
+        used_s, before_s = _cpu_s(pid), used_s
+
+
+def _cpu_s(pid: int) -> float:
+    return sum(map(process_use.cpu_s, process_use.descendants(pid)))
 
 
 def _wait_for(web: processes.Child, port: int, log: Path) -> None:

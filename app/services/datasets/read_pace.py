@@ -16,7 +16,7 @@ from app.services.datasets.labelers_at_work import LabelersAtWork
 BESIDE_LABELERS: Final = 100
 """Comparisons of a page beside labelers on SQLite: some 10 ms."""
 
-_REST: Final = 4.0  # of the time that a page took to read
+_REST: Final = 6.0  # of the time that a page took to read
 
 
 class ReadPace:
