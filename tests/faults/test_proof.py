@@ -1,13 +1,15 @@
 """The proof of the fault table: what it prints, what it finds, and a short form of its rows."""
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.db import Database
+from app.db import Database, schema
 from app.domain.judgment_kinds import PickBody
 from app.domain.states import JobState
 from app.errors import Invalid
@@ -17,7 +19,7 @@ from app.services.queue import slot_leases
 from tests.conftest import unavailable
 from tests.faults import workers
 from tests.faults.proof import __main__ as proof
-from tests.faults.proof import job_kills, labeling_load, tested
+from tests.faults.proof import job_kills, labeling_load, own_servers, tested
 from tests.faults.proof.labeling_load import Acknowledged, Missing
 from tests.faults.proof.rows import NotMeasured, Outcome, Place, Row, Scale
 from tests.faults.proof.table import ROWS
@@ -47,6 +49,34 @@ def _failing(_place: Place) -> Outcome:
 HOLDS = _row("holds", lambda place: Outcome("0 lost", f"{place.scale.count(10, 500)} submits"))
 MISSED = _row("missed", lambda _: Outcome("2 lost", "5 submits", "2 judgments too many"))
 ABSENT, FAILED = _row("absent", _absent), _row("failed", _failing, is_idle=True)
+
+
+def test_rows_that_run_side_by_side_share_one_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_servers, "_program", str)
+    postgres, made = own_servers.OwnPostgres(), list[str]()
+
+    def create(_name: str, template: str = "template1") -> str:
+        time.sleep(0.05)
+        made.append(f"from {template}")
+        return "the template"
+
+    def migrate(_engine: object) -> None:
+        time.sleep(0.05)
+        made.append("migrated")
+
+    monkeypatch.setattr(schema, "upgrade", migrate)
+
+    monkeypatch.setattr(postgres, "_create", create)
+    monkeypatch.setattr(postgres, "_execute", lambda _statement: None)
+
+    def use() -> None:
+        with postgres.database():
+            pass
+
+    with ThreadPoolExecutor(2) as threads:
+        for used in [threads.submit(use) for _ in range(2)]:
+            used.result()
+    assert made == ["from template1", "migrated", "from the template", "from the template"]
 
 
 def test_every_row_is_printed_with_machine_commit_seed_and_scale(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class OwnPostgres:
         self.port = 0
         self.stops = 0
         self._template = ""
+        self._making = threading.Lock()
 
     def __enter__(self) -> "OwnPostgres":
         self._folder = Path(tempfile.mkdtemp(prefix="attune-proof-postgres-"))
@@ -102,11 +104,13 @@ class OwnPostgres:
     @contextmanager
     def database(self) -> Iterator[str]:
         """Create a migrated database, and drop it afterwards if the server still runs."""
-        if not self._template:
-            self._template = self._create("attune_template")
-            template = Database(f"{self.server}/{self._template}")
-            schema.upgrade(template.engine)
-            template.dispose()
+        with self._making:  # rows that run side by side ask for it at the same moment
+            if not self._template:
+                name = self._create("attune_template")
+                template = Database(f"{self.server}/{name}")
+                schema.upgrade(template.engine)
+                template.dispose()
+                self._template = name
         name = self._create(f"attune_{secrets.token_hex(4)}", self._template)
         try:
             yield f"{self.server}/{name}"
