@@ -16,9 +16,8 @@ from app.domain import shard_sizes
 from app.models import Project, Shard
 from app.services.datasets import labelers_at_work, preferences
 from app.services.datasets.judged_comparisons import ExportOptions
-from tests.services import sample_votes
 from tests.worker.runs import small, test_shared_draws
-from tests.worker.runs.test_shared_export import frozen, order
+from tests.worker.runs.test_shared_export import frozen, judged, order
 from worker.orders import Interrupted, Orders
 from worker.runs import export, paired_export, shared_export
 from worker.runs.paired_export import SecondProcess
@@ -45,15 +44,7 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def project(any_database: Database) -> Project:
-    with any_database.transaction() as session:
-        project, people = sample_votes.make_project(session, 3)
-        for number in range(COMPARISONS):
-            comparison = sample_votes.make_comparison(session, project)
-            for labeler in people[: number % 4]:  # none, one, two or three votes
-                side = "ab"[(number + labeler.id) % 2] if number % 5 else "tie"
-                sample_votes.vote(session, comparison, labeler, preferred=side)
-            comparison.is_withdrawn = number % 6 == 0
-        return project
+    return judged(any_database, COMPARISONS)
 
 
 only_sqlite = pytest.mark.parametrize("any_url", ["sqlite"], indirect=True)

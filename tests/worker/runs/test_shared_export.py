@@ -31,17 +31,22 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_work, "WAIT_S", 0.01)
 
 
-@pytest.fixture
-def project(any_database: Database) -> Project:
-    with any_database.transaction() as session:
+def judged(database: Database, comparisons: int) -> Project:
+    """Make a project whose comparisons have none to three votes; some are ties or withdrawn."""
+    with database.transaction() as session:
         project, people = sample_votes.make_project(session, 3)
-        for number in range(COMPARISONS):
+        for number in range(comparisons):
             comparison = sample_votes.make_comparison(session, project)
-            for labeler in people[: number % 4]:  # none, one, two or three votes
+            for labeler in people[: number % 4]:
                 side = "ab"[(number + labeler.id) % 2] if number % 5 else "tie"
                 sample_votes.vote(session, comparison, labeler, preferred=side)
             comparison.is_withdrawn = number % 6 == 0
         return project
+
+
+@pytest.fixture
+def project(any_database: Database) -> Project:
+    return judged(any_database, COMPARISONS)
 
 
 def order(database: Database, project: Project, format: str, **options: Any) -> int:
