@@ -1,7 +1,7 @@
 """Comparisons: searching them, one with its judgments, settling disputes, steering the queue."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from fastapi import Form, Query, Request, Response
@@ -9,9 +9,9 @@ from fastapi import Form, Query, Request, Response
 from app.db.keyset import BY_KEY, NEWEST_FIRST, ListOrder
 from app.domain.judgment_kinds import STRENGTH_NAMES, JudgmentKind
 from app.errors import AttuneError, FigurePending, Invalid
-from app.models import AiJudgment, AiOutcome, Assignment, Comparison, Judge, Membership, Purpose
+from app.models import Comparison, Purpose
 from app.services.datasets import comparison_requests, imported_votes
-from app.services.judging import ai_judgments, judgment_bodies
+from app.services.judging import ai_judgments
 from app.services.people import accounts
 from app.services.project import word_backlog
 from app.services.quality import (
@@ -20,13 +20,13 @@ from app.services.quality import (
     comparison_search,
     waiting_prompts,
 )
-from app.services.quality.comparison_details import ComparisonDetail, JudgmentDetail
 from app.services.quality.comparison_search import ComparisonFilter
 from app.services.queue import steering
 from app.services.rounds import judging_flow, round_progress
-from app.web import addresses, ai_verdicts, list_orders, page_words
+from app.web import addresses, list_orders, page_words
+from app.web.comparison_view import ComparisonPage
 from app.web.deps import LeadAccess, ProjectAccess
-from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
+from app.web.judgment_kinds import PAGE_KINDS, SettlementForm
 from app.web.list_orders import NUMBER, Before, Direction, ListLinks, Sort
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
@@ -68,54 +68,6 @@ class ComparisonsPage:
     def verb(self) -> str:
         """What labelers do with the responses."""
         return PAGE_KINDS[self.kind].verb
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonPage:
-    """One comparison with its judgments, and the forms to settle and steer it."""
-
-    detail: ComparisonDetail
-    reasons: dict[str, str]
-    strengths: dict[int, str]
-    holders: list[tuple[Assignment, Membership]]
-    labelers: list[Membership]
-    form: SettlementForm
-    error: str = ""
-    of_judges: list[tuple[AiJudgment, Judge]] = field(default_factory=list)
-    has_rounds: bool = False  # the project has had one
-
-    @property
-    def is_settling(self) -> bool:
-        """Whether a form to settle it was refused and came back."""
-        return self.form != SettlementForm()
-
-    @property
-    def turn(self) -> str:
-        """When it is asked, if that is neither with the others nor over."""
-        comparison = self.detail.comparison
-        if not comparison.open_slots or comparison.priority == 0:
-            return ""
-        if comparison.priority == imported_votes.BEHIND_ROUNDS:
-            return "Those of rounds are asked first." if self.has_rounds else ""
-        return (
-            "It is asked before others." if comparison.priority > 0 else "Others are asked first."
-        )
-
-    @property
-    def letters(self) -> str:
-        """The letters that name the responses."""
-        return "".join(comparison_details.letter(at) for at in range(len(self.detail.completions)))
-
-    def verdict(self, said: AiJudgment) -> str:
-        """Return what an AI judge said in words, with responses named by letter."""
-        if said.outcome != AiOutcome.JUDGED:
-            return f"{said.outcome}: {said.error}"
-        return ai_verdicts.in_letters(said.ranking, said.ratings, said.thumb, self.letters)
-
-    def words(self, detail: JudgmentDetail) -> str:
-        """Return a judgment in words, with responses named by letter."""
-        body = judgment_bodies.body_of(detail.judgment)
-        return in_words(body, range(len(self.detail.completions)), self.letters)
 
 
 @router.get("/p/{slug}/comparisons")
