@@ -114,6 +114,8 @@ class Sharing:
         if not paired_export.pays(self.context.database, self._left or 0, took_s / count):
             return False
         bounds = self._bounds(after, paired_export.PAGES * count)
+        if len(bounds) < 3:  # a single part is the job's own
+            return False
         self.context.say(f"{len(bounds) - 1} parts, two processes")
         self._rest = partial(paired_export.lines, self.context, self._what, bounds)
         return True

@@ -210,6 +210,18 @@ def test_a_second_process_pays_with_two_cores_much_left_and_nobody_labeling(
 
 
 @only_sqlite
+def test_no_second_process_starts_for_a_single_part(
+    project: Project, any_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired_export, "PAGES", COMPARISONS)
+    order(any_database, project, "rich")
+    seen, parts = watch(monkeypatch)
+    export.run(small.claimed(any_database, tmp_path))
+    assert not seen
+    assert not parts
+
+
+@only_sqlite
 def test_other_workers_come_before_a_second_process(
     project: Project, any_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
