@@ -43,9 +43,10 @@ class _Manner:
 
 
 _ALONE = _Manner(WORK_MOST_S, 100, 0.25)
-_BESIDE_OTHERS = _Manner(0.005, 10, 12.0)
+_BESIDE_OTHERS = _Manner(0.005, 10, 20.0)
 _UNATTENDED = _Manner(0.2, 100, 0.25)
-_OF_WAITING = 0.1  # of the time waited for others, which a batch beside them may take
+_OF_WAITING = 0.04  # of the time waited for others, which a batch beside them may take
+_BESIDE_OTHERS_MOST_S = 0.025  # however long it has waited
 
 
 class ImportPace:
@@ -101,7 +102,7 @@ class ImportPace:
         work_s, waited_s = manner.work_s, 0.0
         if self._labelers.are_busy:
             manner, waited_s = _BESIDE_OTHERS, self._waited_s
-            work_s = min(max(manner.work_s, _OF_WAITING * waited_s), WORK_MOST_S)
+            work_s = min(max(manner.work_s, _OF_WAITING * waited_s), _BESIDE_OTHERS_MOST_S)
         # Time on a busy processor or disk would be no shorter with fewer rows.
         worked_s = max(time.thread_time() - self._worked, 1e-6)
         fitting = min(int(rows * work_s / worked_s), 2 * rows)

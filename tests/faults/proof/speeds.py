@@ -22,6 +22,7 @@ MIB_MOST = 150
 PAGE_MS_MOST = 500.0
 SECONDS_LEAST = 3
 ROWS_OF_A_JOB = 20_000  # smaller files are imported at once, which tells no rate
+JUDGMENTS_OF_AN_EXPORT = 400_000  # some 97,000 rows; fewer are written before its rate shows
 
 
 def labeling(place: Place) -> Outcome:
@@ -98,7 +99,8 @@ def dashboard(place: Place) -> Outcome:
 def _sizes(place: Place) -> tuple[int, int]:
     """Return how many judgments there are, and how many rows a file has."""
     rows = max(ROWS_OF_A_JOB, place.scale.count(20_000, 1_000_000))
-    return place.scale.count(30_000, 1_000_000), rows
+    judgments = max(JUDGMENTS_OF_AN_EXPORT, place.scale.count(30_000, 1_000_000))
+    return judgments, rows
 
 
 def _seconds(place: Place) -> int:
