@@ -50,6 +50,35 @@ def test_many_judgments_cost_no_more(database: Database, asked: Asked, by_asker:
     assert many < 1.5 * few
 
 
+def test_a_claim_costs_no_more_with_a_long_queue(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_order, "WINDOW", 32)
+    with database.transaction() as session:
+        project, (asker, other, *_) = sample_votes.make_project(session)
+        nearest = sample_votes.make_comparison(session, project)
+        for judge in (asker, other):
+            sample_votes.vote(session, nearest, judge, preferred="a")
+
+        def cost_with(more: int) -> int:
+            """Return what a claim costs that finds nothing in the first of three levels."""
+            for _ in range(more):
+                for priority in (0, -1):
+                    sample_votes.make_comparison(session, project, priority=priority)
+            return sqlite_costs.steps(session, lambda: found.append(_next(session, project, asker)))
+
+        found: list[int | None] = []
+        few, many, very_many = (cost_with(more) for more in (2, 40, 80))
+    assert found[0] not in (None, nearest.id)
+    assert found == found[:1] * 3
+    assert many < 2 * few  # the end of the window is looked up, and no comparison before it
+    assert very_many < 1.1 * many
+
+
+def _next(session: Session, project: Project, labeler: User) -> int | None:
+    return queue_order.find(session, project.id, labeler.id, [Purpose.TRAIN])
+
+
 def test_judgments_are_counted_by_instruction_from_an_index_alone(database: Database) -> None:
     said: list[str] = []
     with database.transaction() as session:
