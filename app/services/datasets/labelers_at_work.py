@@ -46,10 +46,10 @@ class LabelersAtWork:
         """Look for leases since the last look or `pass_over`; the first time, for late ones."""
         before = self._newest
         self.pass_over(session)
-        if before is None:
-            has_asked = asked_lately(session)
-        else:
-            has_asked = before != self._newest
+        has_asked = asked_lately(session) if before is None else before != self._newest
+        if has_asked and self.are_away:
+            self._share = 1.0  # they have come, probably to stay
+        elif before is not None:
             self._share = _MEMORY * self._share + (1 - _MEMORY) * has_asked
         if has_asked:
             self._asked_s = time.monotonic()

@@ -112,13 +112,16 @@ def test_batches_are_short_while_people_label_all_the_time(
 
     assert store_batches(4, people_label=False) == pytest.approx([200, 400, 800, 1600], abs=1)
     assert store_batches(1, people_label=True)[0] > 1900, "nobody had asked for work lately"
-    assert store_batches(4, people_label=False)[-1] in (799, 800), "once is nothing, but somebody"
+    assert store_batches(1, people_label=False) == [50], "somebody has come"
+    assert store_batches(6, people_label=False)[-1] in (799, 800), "and has not asked again"
     assert not pace.rests
+    assert store_batches(1, people_label=True)[-1] in (799, 800)
+    assert store_batches(1, people_label=False)[-1] in (799, 800), "once is nothing"
     assert store_batches(5, people_label=True)[-1] in (49, 50)
     assert pace.rests
     slept = clock["slept"]
     store_batches(1, people_label=True)
-    assert clock["slept"] - slept == pytest.approx(12 * 0.005, rel=0.05)
+    assert clock["slept"] - slept == pytest.approx(20 * 0.005, rel=0.05)
     assert store_batches(9, people_label=False)[-1] in (799, 800)
     clock["monotonic"] += labelers_at_work.LATELY_S
     assert store_batches(2, people_label=False)[-1] in (1999, 2000)

@@ -50,8 +50,11 @@ def test_pages_are_short_only_while_people_label_on_sqlite(
 
     alone = preferences.SQLITE_PAGE if is_sqlite else preferences.PAGE
     assert read_pages(2, people_label=False) == alone
+    beside = BESIDE_LABELERS if is_sqlite else alone
+    assert read_pages(1, people_label=True) == beside, "somebody has come"
+    assert read_pages(5, people_label=False) == alone, "and has not asked again"
     assert read_pages(1, people_label=True) == alone, "once is nothing"
-    assert read_pages(4, people_label=True) == (BESIDE_LABELERS if is_sqlite else alone)
+    assert read_pages(4, people_label=True) == beside
     assert slept == pytest.approx([0.06] * len(slept))
     assert bool(slept) == pace.rests == is_sqlite
     assert read_pages(6, people_label=False) == alone
