@@ -83,16 +83,20 @@ def demo(
     with database.transaction() as session:
         people = _people(session, plan, taste_name, seed)
         slug = projects.free_slug(session, project.NAME)
-    listener = listen(settings.host, settings.port, 0)  # open until the end, to keep the port
+    listener = listen(settings.host, settings.port, 0)
     url = address_of(listener)
     with listener, _children(settings, listener.fileno()) as children:
+        listener.close()  # the web server has it; without one, a request is refused at once
         _wait_until_up(url, children)
         _invite(url, people)
         with Client(url, people.token) as lead, _StageDisplay() as display:
             setup = Setup(
                 url, lead, people.panel, taste_name, seed, plan, slug, lambda: _alive(children)
             )
-            report = script.run(setup, display)
+            try:
+                report = script.run(setup, display)
+            except httpx.TransportError as error:
+                raise Unavailable(f"the web server does not respond: {error}") from error
         _show(report, report_file)
         if not leave:
             _stay(url, slug, people, children)
