@@ -158,7 +158,7 @@ def _children(settings: Settings, fd: int) -> Iterator[list[processes.Child]]:
             children.append(child)
         yield children
     except Unavailable:
-        err.print(f"[dim]Logs are in {logs}[/dim]")
+        err.print(f"[dim]Logs are in {escape(str(logs))}[/dim]", soft_wrap=True)
         raise
     finally:
         for child in reversed(children):

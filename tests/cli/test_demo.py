@@ -37,6 +37,6 @@ def test_it_ends_with_a_sentence_if_the_web_server_does(tmp_path: Path) -> None:
         finally:
             demo.terminate()
     assert demo.returncode == 1
-    assert "the web server" in said.splitlines()[-1]
+    assert "the web server" in " ".join(said.splitlines()[-2:])
     assert f"Logs are in {tmp_path / 'logs'}" in said
     assert "Traceback" not in said

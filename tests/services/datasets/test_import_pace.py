@@ -100,9 +100,10 @@ def test_batches_are_short_while_people_label_all_the_time(
         with others.transaction() as session:
             session.execute(update(Project).values(name=name))
 
-    def store_batches(number: int, *, people_label: bool) -> list[int]:
+    def store_batches(number: int, *, people_label: bool, waited_s: float = 0.0) -> list[int]:
         rows = []
         for _ in range(number):
+            clock["monotonic"] += waited_s
             with database.transaction() as session:
                 rows.append(stored(pace, session, clock, pace.rows * 0.0001))
             if people_label:
@@ -122,6 +123,8 @@ def test_batches_are_short_while_people_label_all_the_time(
     slept = clock["slept"]
     store_batches(1, people_label=True)
     assert clock["slept"] - slept == pytest.approx(20 * 0.005, rel=0.05)
+    assert store_batches(2, people_label=True, waited_s=0.2)[-1] in (79, 80), "a 25th of it"
+    assert store_batches(3, people_label=True, waited_s=9.0)[-1] in (249, 250), "but no more"
     assert store_batches(9, people_label=False)[-1] in (799, 800)
     clock["monotonic"] += labelers_at_work.LATELY_S
     assert store_batches(2, people_label=False)[-1] in (1999, 2000)
