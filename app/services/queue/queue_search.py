@@ -8,13 +8,14 @@ They use tables instead of mapped classes and are short, because both cost time 
 (psycopg parses a statement of more than 4,096 characters anew each time).
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 from sqlalchemy import (
     ColumnElement,
     FromClause,
     ScalarSelect,
-    Select,
     Table,
     and_,
     bindparam,
@@ -31,6 +32,8 @@ from app.services.queue import eligibility
 ONE: Final[ColumnElement[int]] = literal_column("1")
 """A literal: with the limit as a parameter, PostgreSQL would plan every claim anew."""
 
+OfLevel = Callable[[FromClause], ColumnElement[int]]
+
 _TABLE = cast(Table, Comparison.__table__)
 
 
@@ -40,8 +43,12 @@ def first(window: int | None, dialect: str) -> ScalarSelect[int]:
     With a window, only so many of the oldest comparisons of each level are searched.
     """
     if dialect == "sqlite":
-        return _by_steps(window)
-    return _anywhere() if window is None else _in_windows(window)
+        # It takes no pair of columns as the bounds of an index, and sorts again what a subquery
+        # has sorted: PostgreSQL's form would read and check a whole window of every level.
+        return _by_level(_next_by_columns, partial(_first_by_columns, window))
+    if window is None:
+        return _anywhere()
+    return _by_level(_next_by_pair, partial(_first_in_window, window))
 
 
 def _open(of: FromClause) -> ColumnElement[bool]:
@@ -52,9 +59,14 @@ def _open(of: FromClause) -> ColumnElement[bool]:
     )
 
 
-def _in_windows(size: int) -> ScalarSelect[int]:
-    """Select the first comparison that the labeler may judge in the windows of all levels."""
-    rows, below, above, top = (_TABLE.alias(name) for name in ("first", "below", "above", "top"))
+def _by_level(next_level: OfLevel, first_of_level: OfLevel) -> ScalarSelect[int]:
+    """Select the first one that the labeler may judge, level by level, the highest first.
+
+    Args:
+        next_level: selects a comparison of the level below, given one of the level above.
+        first_of_level: selects what the labeler may judge of the level of a comparison, if any.
+    """
+    rows, above, top = (_TABLE.alias(name) for name in ("first", "above", "top"))
     highest = (
         select(rows.c.id)
         .where(_open(rows))
@@ -62,7 +74,23 @@ def _in_windows(size: int) -> ScalarSelect[int]:
         .limit(ONE)
     )
     level = select(highest.scalar_subquery().label("first_id")).cte("level", recursive=True)
-    next_level = (
+    level = level.union_all(
+        select(next_level(above)).join_from(level, above, above.c.id == level.c.first_id)
+    )
+    found = (
+        select(first_of_level(top).label("id"))
+        .join_from(level, top, top.c.id == level.c.first_id)
+        # Keeps PostgreSQL's planner from running the lookup twice per level, and ends SQLite's
+        # search with the first level that has one.
+        .offset(literal_column("0"))
+        .subquery("found")
+    )
+    return select(found.c.id).where(found.c.id.is_not(None)).limit(ONE).scalar_subquery()
+
+
+def _next_by_pair(above: FromClause) -> ScalarSelect[int]:
+    below = _TABLE.alias("below")
+    return (
         select(below.c.id)
         .where(
             _open(below),
@@ -72,20 +100,11 @@ def _in_windows(size: int) -> ScalarSelect[int]:
         .order_by(below.c.priority.desc(), below.c.done_slots.desc())
         .limit(ONE)
         .correlate(above)
+        .scalar_subquery()
     )
-    level = level.union_all(
-        select(next_level.scalar_subquery()).join_from(level, above, above.c.id == level.c.first_id)
-    )
-    found = (
-        select(_first_in_window(size, top).scalar_subquery().label("id"))
-        .join_from(level, top, top.c.id == level.c.first_id)
-        .offset(literal_column("0"))  # keeps the planner from running the lookup twice per level
-        .subquery("found")
-    )
-    return select(found.c.id).where(found.c.id.is_not(None)).limit(ONE).scalar_subquery()
 
 
-def _first_in_window(size: int, top: FromClause) -> Select[int]:
+def _first_in_window(size: int, top: FromClause) -> ScalarSelect[int]:
     inside = _TABLE.alias("inside")
     level = tuple_(inside.c.priority, inside.c.done_slots)
     of_top = tuple_(top.c.priority, top.c.done_slots)
@@ -107,6 +126,7 @@ def _first_in_window(size: int, top: FromClause) -> Select[int]:
         .limit(ONE)
         .with_for_update(skip_locked=True, key_share=True, of=_TABLE)
         .correlate(top)
+        .scalar_subquery()
     )
 
 
@@ -122,31 +142,9 @@ def _anywhere() -> ScalarSelect[int]:
     )
 
 
-def _by_steps(window: int | None) -> ScalarSelect[int]:
-    """Select the first one level by level, each in the order of its index.
-
-    SQLite takes no pair of columns as the bounds of an index, and sorts what a subquery has sorted:
-    the other form would read and check a whole window of every level.
-    """
-    rows, above, top = (_TABLE.alias(name) for name in ("first", "above", "top"))
-    highest = (
-        select(rows.c.id)
-        .where(_open(rows))
-        .order_by(rows.c.priority.desc(), rows.c.done_slots.desc())
-        .limit(ONE)
-    )
-    level = select(highest.scalar_subquery().label("first_id")).cte("level", recursive=True)
-    next_level = func.coalesce(_lower_of_priority(above), _of_lower_priority(above))
-    level = level.union_all(
-        select(next_level).join_from(level, above, above.c.id == level.c.first_id)
-    )
-    found = (
-        select(_first_of_level(window, top).label("id"))
-        .join_from(level, top, top.c.id == level.c.first_id)
-        .offset(literal_column("0"))  # ends with the first level that has one
-        .subquery("found")
-    )
-    return select(found.c.id).where(found.c.id.is_not(None)).limit(ONE).scalar_subquery()
+def _next_by_columns(above: FromClause) -> ColumnElement[int]:
+    lower: ColumnElement[int] = func.coalesce(_lower_of_priority(above), _of_lower_priority(above))
+    return lower
 
 
 def _lower_of_priority(above: FromClause) -> ScalarSelect[int]:
@@ -177,7 +175,7 @@ def _of_lower_priority(above: FromClause) -> ScalarSelect[int]:
     )
 
 
-def _first_of_level(window: int | None, top: FromClause) -> ScalarSelect[int]:
+def _first_by_columns(window: int | None, top: FromClause) -> ScalarSelect[int]:
     inside = _TABLE.alias("inside")
     of_level = _of_level(_TABLE, top)
     if window is not None:
