@@ -86,7 +86,7 @@ def demo(
     listener = listen(settings.host, settings.port, 0)
     url = address_of(listener)
     with listener, _children(settings, listener.fileno()) as children:
-        listener.close()  # the web server has it; without one, a request is refused at once
+        listener.close()  # the web server has its own; when it ends, requests are refused at once
         _wait_until_up(url, children)
         _invite(url, people)
         with Client(url, people.token) as lead, _StageDisplay() as display:

@@ -20,7 +20,7 @@ BESIDE_LABELERS: Final = "slower while people label"
 LATELY_S: Final = 30.0
 """Who labels asks for work again within this time, mostly."""
 
-_MEMORY: Final = 0.7  # of each look; new leases at two looks in a row count as busy
+_MEMORY: Final = 0.7  # of each look; the first leases after a rest, or two in a row, count as busy
 _BUSY: Final = 0.5
 
 
