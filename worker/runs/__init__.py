@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Final
 
 from app.errors import Invalid
+from worker.loading import load_aside
 from worker.runs.process.job_context import JobContext
 
 Run = Callable[[JobContext], None]
@@ -29,6 +30,9 @@ RUNS: Final[Mapping[str, str]] = {
     "words": "worker.runs.words",
 }
 
+_ON_ROWS: Final = ("export", "import", "words")
+"""Kinds that compute little, and may start while people label on the same machine."""
+
 
 def find(kind: str) -> Run:
     """Return the run of a kind of job.
@@ -38,5 +42,6 @@ def find(kind: str) -> Run:
     """
     if kind not in RUNS:
         raise Invalid(f"a job's kind must be one of {', '.join(RUNS)}, not {kind!r}")
-    run: Run = import_module(RUNS[kind]).run
+    load = load_aside if kind in _ON_ROWS else import_module
+    run: Run = load(RUNS[kind]).run
     return run

@@ -4,7 +4,11 @@ import os
 import sys
 from importlib import import_module
 
+from worker.loading import load_aside
+
 # Several processes need torch from the start; a single one loads it only if its job computes.
-is_shared = int(os.environ.get("WORLD_SIZE", "1")) > 1
-module = import_module(f"worker.runs.process.{'distributed' if is_shared else 'job_process'}")
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    module = import_module("worker.runs.process.distributed")
+else:
+    module = load_aside("worker.runs.process.job_process")
 sys.exit(module.main())

@@ -19,6 +19,7 @@ from app import parent_process
 from app.db import Database
 from app.errors import LeaseLost
 from worker.artifacts import Artifacts
+from worker.loading import NICENESS
 from worker.orders import Interrupted, Order, Orders
 from worker.runs import Run, find
 from worker.runs.process import failures
@@ -28,7 +29,6 @@ from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Ticket
 log = structlog.get_logger(__name__)
 
 _ON_ROWS = ("export", "import")  # they compete with the pages of the same machine
-_NICENESS = 10
 
 
 def main(find: Callable[[str], Run] = find) -> int:
@@ -63,12 +63,12 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
 def give_way(context: JobContext) -> None:
     """Let pages have the processor first while rows are read or stored.
 
-    Not on SQLite, where a process that waits for the processor may hold the lock that labelers wait
-    for.
+    Not on SQLite, where a process that waits for the processor may hold a lock that labelers wait
+    for, also while it only reads.
     """
     is_apart = context.database.engine.dialect.name == "postgresql"
     if is_apart and context.kind in _ON_ROWS and hasattr(os, "nice"):
-        os.nice(_NICENESS)
+        os.nice(NICENESS)
 
 
 def _advance(session: Session, round_id: int) -> object:

@@ -37,6 +37,7 @@ def test_a_job_that_computes_nothing_loads_nothing_to_compute_with(kind: str) ->
         ("postgresql+psycopg://nobody@127.0.0.1:1/none", "export", True),
         ("postgresql+psycopg://nobody@127.0.0.1:1/none", "policy", False),
         ("sqlite://", "import", False),
+        ("sqlite://", "export", False),
     ],
 )
 def test_rows_give_way_to_pages_except_under_a_lock_of_the_whole_database(
