@@ -79,6 +79,17 @@ def test_rows_that_run_side_by_side_share_one_template(monkeypatch: pytest.Monke
     assert made == ["from template1", "migrated", "from the template", "from the template"]
 
 
+@pytest.mark.parametrize(
+    ("act", "shared"),
+    [("restart_after_crash()", "place.postgres"), ("redis.kill()", "place.redis")],
+)
+def test_rows_that_stop_a_server_stop_one_of_their_own(act: str, shared: str) -> None:
+    sources = [path.read_text() for path in Path(own_servers.__file__).parent.glob("*.py")]
+    stopping = [source for source in sources if f".{act}" in source or f" {act}" in source]
+    assert stopping
+    assert not [source for source in stopping if shared in source]
+
+
 def test_every_row_is_printed_with_machine_commit_seed_and_scale(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ from tests.faults.fake_runs import result_key
 from tests.faults.proof import labeling_load, small_disk
 from tests.faults.proof.labeling_load import Desk
 from tests.faults.proof.own_servers import OwnPostgres, OwnRedis
-from tests.faults.proof.rows import Outcome, Place, beyond_none, counted
+from tests.faults.proof.rows import Outcome, Place, beyond_none, counted, own_postgres, own_redis
 from tests.faults.workers import Began
 
 KINDS = ("job", "supervisor", "web", "broker emptied", "database", "disk full", "zombie")
@@ -51,7 +51,8 @@ NOBODY_S = 20.0  # until nobody is found to be killed
 class _Storm:
     """What runs, what has been enqueued, and what has been done to it."""
 
-    place: Place
+    postgres: OwnPostgres
+    redis: OwnRedis
     database: Database
     server: BenchServer
     desk: Desk
@@ -62,14 +63,6 @@ class _Storm:
     done: Counter[str] = field(default_factory=Counter)
     thawing: list[threading.Timer] = field(default_factory=list)
     ended_alone: int = 0
-
-    @property
-    def postgres(self) -> OwnPostgres:
-        return self.place.postgres
-
-    @property
-    def redis(self) -> OwnRedis:
-        return self.place.redis
 
     @property
     def address(self) -> str:
@@ -243,9 +236,11 @@ def _strike(storm: _Storm, kind: str) -> None:
 @contextmanager
 def _storm(place: Place, draw: random.Random) -> Iterator[_Storm]:
     with ExitStack() as stack:
-        url = stack.enter_context(place.postgres.database())
+        postgres = stack.enter_context(own_postgres())
+        redis = stack.enter_context(own_redis(place.room("jobs-redis")))
+        url = stack.enter_context(postgres.database())
         desk = labeling_load.furnish(url, 30, LABELERS)
-        extra = {"ATTUNE_BROKER_URL": place.redis.url}
+        extra = {"ATTUNE_BROKER_URL": redis.url}
         server = stack.enter_context(bench_setup.server(url, 2, extra))
         labelers = labeling_load.Labelers(
             f"http://127.0.0.1:{server.address[1]}", desk.tokens, place.scale.seed
@@ -258,9 +253,9 @@ def _storm(place: Place, draw: random.Random) -> Iterator[_Storm]:
         stack.callback(database.dispose)
         running = [
             stack.enter_context(workers.Began(database, work, broker_url=broker, slow_poll_s=1.0))
-            for work, broker in ((own, place.redis.url), (disk, ""))
+            for work, broker in ((own, redis.url), (disk, ""))
         ]
-        yield _Storm(place, database, server, desk, disk, running, draw)
+        yield _Storm(postgres, redis, database, server, desk, disk, running, draw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from app.client import Client
 from tests.faults.proof import job_kills, labeling_load
 from tests.faults.proof.labeling_load import Desk, Labelers
 from tests.faults.proof.own_servers import OwnPostgres
-from tests.faults.proof.rows import Outcome, Place, beyond_none, counted
+from tests.faults.proof.rows import Outcome, Place, beyond_none, counted, own_postgres
 
 LABELERS = 8
 WEB_PROCESSES = 2
@@ -59,8 +59,7 @@ def measure(place: Place) -> Outcome:
     web, database = scale.count(6, 50), scale.count(3, 20)
     draw = random.Random(f"lost {scale.seed}")
     order = draw.sample(["web"] * web + ["database"] * database, web + database)
-    postgres = place.postgres
-    with postgres.database() as url:
+    with own_postgres() as postgres, postgres.database() as url:
         desk = labeling_load.furnish(url, judgments, LABELERS)
         with bench_setup.server(url, WEB_PROCESSES) as server:
             address = f"http://127.0.0.1:{server.address[1]}"
