@@ -192,9 +192,10 @@ def _export(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, fl
         return _job_time(client, export["job_id"]), export["rows"]
 
     labeling.wait_until_over()
-    _wait_for_refresher(work)
+    _wait_until_idle(work)
     with PeakMemory(work.worker_pid) as memory:
         time_s, rows = export()
+    _wait_until_idle(work)
     return {
         "export_rows": rows,
         **_rates("export", rows, time_s),
@@ -217,9 +218,10 @@ def _import(
         return _job_time(client, result["job_id"])
 
     labeling.wait_until_over()
-    _wait_for_refresher(work)
+    _wait_until_idle(work)
     with PeakMemory(work.worker_pid) as memory:
         time_s = imported("alone")
+    _wait_until_idle(work)
     return {
         **_rates(f"import_{name}", work.rows, time_s),
         f"import_{name}_peak_mib": round(memory.mib),
@@ -298,16 +300,22 @@ def _refreshes(pid: int) -> bool:
     return " figures " in f"{process_use.command(pid)} "
 
 
-def _wait_for_refresher(work: DataWork) -> None:
-    """Wait until the figures of what has been labeled so far are no longer being computed."""
+def _wait_until_idle(work: DataWork) -> None:
+    """Wait until figures have been computed and words indexed of what came before."""
     started_s, used_s = time.monotonic(), _refresher_cpu_s(work)
     while True:
         time.sleep(REST_S)
         before_s, used_s = used_s, _refresher_cpu_s(work)
-        if used_s - before_s < RESTING_SHARE * REST_S:
+        if used_s - before_s < RESTING_SHARE * REST_S and not _is_working(work):
             return
         if time.monotonic() - started_s > WAIT_S:
-            raise Invalid(f"figures were still being computed after {WAIT_S:.0f} s")
+            raise Invalid(f"figures or jobs were still being worked on after {WAIT_S:.0f} s")
+
+
+def _is_working(work: DataWork) -> bool:
+    """Return whether the worker runs a job, such as one that indexes imported words."""
+    running = map(process_use.command, process_use.descendants(work.worker_pid))
+    return any(" worker.runs " in f"{command} " for command in running)
 
 
 def _refresher_cpu_s(work: DataWork) -> float:

@@ -1,11 +1,12 @@
 """Compares ways to run rounds, on simulated labelers of a known taste.
 
     python -m tests.worker.proofs.climb VARIANT … [--seeds N …] [--tastes NAME …] [--rounds N]
-        [--shelf FOLDER]
+        [--overlap N] [--shelf FOLDER]
 
 A line for every round of every variant: what the truth says of its policy. Reward models, policies
 and responses lie on the shelf, so what variants share is made once and an interrupted command goes
-on where it was. A round takes some 7 minutes of one core.
+on where it was. A round takes some 7 minutes of one core. With another overlap, as many judgments
+are spread over more or fewer comparisons.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.demo import taste
+from app.demo.plan import DemoPlan
 from app.domain.plan import RoundPlan, Start
 from tests.worker.proofs.course import Course, RoundOutcome, Variant
 from tests.worker.proofs.desk import Desk, Sizes, use_threads
@@ -61,20 +63,34 @@ def main(arguments: Sequence[str], sizes: Sizes | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--tastes", nargs="+", default=["default"], choices=taste.names())
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--overlap", type=int, help="judgments per comparison; default 3")
     parser.add_argument("--threads", type=int, help="of this process; default all cores")
     parser.add_argument("--shelf", type=Path, default=Path(".attune/proofs"))
     given = parser.parse_args(arguments)
     use_threads(given.threads)
-    sizes = replace(sizes or Sizes(), rounds=given.rounds)
+    demo = DemoPlan()
+    if given.overlap is not None:
+        demo = replace(demo, overlap=given.overlap)
+    sizes = spread(replace(sizes or Sizes(), rounds=given.rounds), demo.overlap)
     for seed in given.seeds:
         for name in given.tastes:
-            desk = Desk(seed, sizes, given.shelf / f"sft-{seed}", taste.named(name))
+            desk = Desk(seed, sizes, given.shelf / f"sft-{seed}", taste.named(name), demo)
             if not (desk.folder / "config.json").exists():
                 desk.imitate()
             for variant in given.variants:
                 course = Course(desk, Shelf(given.shelf), VARIANTS[variant])
                 _say_rounds(course, f"{variant}, {name} {seed}")
     return 0
+
+
+def spread(sizes: Sizes, overlap: int) -> Sizes:
+    """Return the sizes at which as many judgments are made with another overlap."""
+    judged = DemoPlan().overlap
+    return replace(
+        sizes,
+        labelled=sizes.labelled * judged // overlap,
+        watched=sizes.watched * judged // overlap,
+    )
 
 
 def _say_rounds(course: Course, title: str) -> None:
