@@ -38,6 +38,12 @@ TINY = Sizes(
 )
 
 
+def test_another_overlap_spreads_as_many_judgments_over_other_comparisons() -> None:
+    once, thrice = (climb.spread(Sizes(), overlap) for overlap in (1, 3))
+    assert (once.labelled, once.watched) == (3 * thrice.labelled, 3 * thrice.watched)
+    assert thrice == Sizes()
+
+
 def test_claims_about_models_that_learned_nothing_do_not_hold(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
