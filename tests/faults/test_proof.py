@@ -51,32 +51,38 @@ MISSED = _row("missed", lambda _: Outcome("2 lost", "5 submits", "2 judgments to
 ABSENT, FAILED = _row("absent", _absent), _row("failed", _failing, is_idle=True)
 
 
-def test_rows_that_run_side_by_side_share_one_template(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("servers", [1, 2])
+def test_rows_that_run_side_by_side_migrate_one_after_the_other(
+    servers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(own_servers, "_program", str)
-    postgres, made = own_servers.OwnPostgres(), list[str]()
+    made: list[str] = []
 
-    def create(_name: str, template: str = "template1") -> str:
+    def create(_server: object, _name: str, template: str = "template1") -> str:
         time.sleep(0.05)
         made.append(f"from {template}")
         return "the template"
 
     def migrate(_engine: object) -> None:
+        made.append("migrating")
         time.sleep(0.05)
         made.append("migrated")
 
     monkeypatch.setattr(schema, "upgrade", migrate)
+    monkeypatch.setattr(own_servers.OwnPostgres, "_create", create)
+    monkeypatch.setattr(own_servers.OwnPostgres, "_execute", lambda _server, _statement: None)
+    some = [own_servers.OwnPostgres() for _ in range(servers)]
 
-    monkeypatch.setattr(postgres, "_create", create)
-    monkeypatch.setattr(postgres, "_execute", lambda _statement: None)
-
-    def use() -> None:
+    def use(postgres: own_servers.OwnPostgres) -> None:
         with postgres.database():
             pass
 
     with ThreadPoolExecutor(2) as threads:
-        for used in [threads.submit(use) for _ in range(2)]:
+        for used in [threads.submit(use, some[number % servers]) for number in range(2)]:
             used.result()
-    assert made == ["from template1", "migrated", "from the template", "from the template"]
+    assert made.count("migrating") == servers
+    begun = [at for at, what in enumerate(made) if what == "migrating"]
+    assert all(made[at + 1] == "migrated" for at in begun)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ SETTINGS = ["max_connections = 200", "timezone = 'UTC'"]
 if sys.platform == "linux":  # after a crash, one call instead of seconds for all files
     SETTINGS += ["recovery_init_sync_method = 'syncfs'"]
 
+_MIGRATING = threading.Lock()
+"""Rows run side by side, on one server or several, and Alembic migrates one database at a time."""
+
 
 class OwnPostgres:
     """A PostgreSQL cluster in a temporary folder, with `fsync` as the server has it.
@@ -47,7 +50,6 @@ class OwnPostgres:
         self.port = 0
         self.stops = 0
         self._template = ""
-        self._making = threading.Lock()
 
     def __enter__(self) -> "OwnPostgres":
         self._folder = Path(tempfile.mkdtemp(prefix="attune-proof-postgres-"))
@@ -104,7 +106,7 @@ class OwnPostgres:
     @contextmanager
     def database(self) -> Iterator[str]:
         """Create a migrated database, and drop it afterwards if the server still runs."""
-        with self._making:  # rows that run side by side ask for it at the same moment
+        with _MIGRATING:
             if not self._template:
                 name = self._create("attune_template")
                 template = Database(f"{self.server}/{name}")
