@@ -24,3 +24,13 @@ def test_a_module_is_loaded_at_a_lower_priority_than_the_process_has(
 def test_a_module_that_cannot_be_loaded_aside_raises_its_own_error() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
         load_aside("no_such_module_anywhere")
+
+
+def test_a_module_is_loaded_where_the_system_refuses_another_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_arguments: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse, raising=False)
+    assert load_aside("json").__name__ == "json"

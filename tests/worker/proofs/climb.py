@@ -63,7 +63,10 @@ def main(arguments: Sequence[str], sizes: Sizes | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--tastes", nargs="+", default=["default"], choices=taste.names())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--overlap", type=int, help="judgments per comparison; default 3")
+    overlaps = range(1, DemoPlan().overlap + 1)
+    parser.add_argument(
+        "--overlap", type=int, choices=overlaps, help="judgments per comparison; default 3"
+    )
     parser.add_argument("--threads", type=int, help="of this process; default all cores")
     parser.add_argument("--shelf", type=Path, default=Path(".attune/proofs"))
     given = parser.parse_args(arguments)
