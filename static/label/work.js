@@ -23,7 +23,8 @@ export class Work {
     this.ahead = [];
     this.queue = null;
     this.savedAt = null;
-    this.trouble = null; // { kind: "offline" | "refused" | "signedOut", text }
+    this.failure = null; // { kind: "offline" | "rejected" | "signedOut", text }: of the last request
+    this.refusals = []; // reasons, of what the server did not take since the last judgment
     this.sending = null;
     this.waitMs = 500;
     this.judgedHere = 0;
@@ -50,6 +51,14 @@ export class Work {
     return this.drafts.outbox.length;
   }
 
+  /** What is wrong, as { kind, text }; null if nothing is. */
+  get trouble() {
+    if (this.failure || !this.refusals.length) return this.failure;
+    const count = this.refusals.length;
+    const reasons = [...new Set(this.refusals)].join("; ");
+    return { kind: "refused", text: `${count === 1 ? "Not saved" : `${count} judgments not saved`}: ${reasons}.` };
+  }
+
   /** Take the assignment that the page came with, unless it is on its way already; fetch what is missing. */
   async open(assignment) {
     const sent = this.drafts.outbox.some((item) => item.assignment_id === assignment?.id);
@@ -60,15 +69,16 @@ export class Work {
   /** Put a judgment or a skip on its way and go on to the next comparison. */
   hand(item) {
     this.drafts.post(item);
-    if (this.trouble?.kind === "offline") queueMicrotask(() => this.#stillOffline());
+    this.refusals = [];
+    if (this.failure?.kind === "offline") queueMicrotask(() => this.#stillOffline());
     if (!this.current?.is_practice) this.current = this.ahead.shift() ?? null;
     this.changed();
     return this.exchange();
   }
 
   #stillOffline() {
-    if (this.trouble?.kind !== "offline") return;
-    this.trouble.text = this.#offlineText();
+    if (this.failure?.kind !== "offline") return;
+    this.failure.text = this.#offlineText();
     this.changed();
   }
 
@@ -150,7 +160,7 @@ export class Work {
         rendered: true,
       });
       this.waitMs = 500;
-      this.trouble = null;
+      this.failure = null;
       return result;
     } catch (error) {
       this.#onFailure(error, batch);
@@ -165,10 +175,11 @@ export class Work {
       const isShown = this.current?.is_practice && this.current.id === result.assignment_id;
       if (isShown && result.refused) this.current = this.ahead.shift() ?? null;
       else if (isShown) this.feedback = result.feedback;
-      if (result.refused) this.trouble = { kind: "refused", text: `Not saved: ${result.refused}.` };
+      if (result.refused) this.refusals.push(result.refused);
       else if (order[at].answer) this.judgedHere += 1;
     });
-    if (answered.results.some((result) => !result.refused)) this.savedAt = new Date(answered.saved_at);
+    if (this.refusals.length) this.savedAt = null; // "Saved" beside a refusal would contradict it
+    else if (answered.results.length) this.savedAt = new Date(answered.saved_at);
     const known = new Set([...this.held, ...this.drafts.outbox.map((item) => item.assignment_id)]);
     const fresh = answered.assignments.filter((one) => !known.has(one.id));
     this.ahead.push(...fresh);
@@ -181,11 +192,11 @@ export class Work {
 
   #onFailure(error, batch) {
     if (error.status === 401 || error.status === 403) {
-      this.trouble = { kind: "signedOut", text: "You are signed out. What you judged is kept here and is sent once you have signed in and reloaded this page." };
+      this.failure = { kind: "signedOut", text: "You are signed out. What you judged is kept here and is sent once you have signed in and reloaded this page." };
     } else if (error.status >= 400 && error.status < 500 && batch.length) {
-      this.trouble = { kind: "refused", text: `The server did not accept it: ${error.message}.` };
+      this.failure = { kind: "rejected", text: `The server did not accept it: ${error.message}.` };
     } else {
-      this.trouble = { kind: "offline", text: this.#offlineText() };
+      this.failure = { kind: "offline", text: this.#offlineText() };
     }
     this.changed();
     setTimeout(() => this.exchange(), this.waitMs);

@@ -145,10 +145,20 @@ def test_what_another_tab_has_judged_is_refused_and_not_called_saved(desk: Desk)
     second = first.context.new_page()
     desk.page = second
     desk.open("pick")
-    for page, key in ((first, "1"), (second, "2")):
+    judged = [(first, "1"), (second, "2"), (second, "1"), (first, "2")]  # two by each, in turn
+    for (page, key), is_saved in zip(judged, [True, False, True, False], strict=True):
         page.keyboard.press(key)
         page.keyboard.press("Enter")
-        said = SAVED if page is first else re.compile("^$")
-        expect(page.locator("#status")).to_have_text(said, timeout=20_000)
-    expect(second.locator("#trouble")).to_contain_text("Not saved: you have judged this comparison")
-    desk.saved("pick", 1)
+        expect(page.locator("#status")).to_have_text(
+            SAVED if is_saved else re.compile("^$"), timeout=20_000
+        )
+        refusal = page.locator("#trouble")
+        if is_saved:
+            expect(refusal).to_be_hidden()
+            continue
+        expect(refusal).to_contain_text("Not saved: you have judged this comparison")
+        with page.expect_response("**/exchange"):  # it fetches, which goes well
+            page.evaluate("dispatchEvent(new Event('online'))")
+        page.wait_for_timeout(50)
+        expect(refusal).to_contain_text("Not saved: you have judged this comparison")
+    desk.saved("pick", 2)
