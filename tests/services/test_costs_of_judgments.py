@@ -1,17 +1,20 @@
-"""What pages and the sweeper ask again and again costs SQLite no more after many judgments.
+"""What pages and the sweeper ask again and again costs no more after many judgments.
 
-It has no statistics of the tables, so that one condition too many can make it begin with all rows.
+SQLite has no statistics of the tables, so that one condition too many can make it begin with all
+rows. PostgreSQL has them, and may read a table of some thousand rows to save itself few lookups.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
+from app.bench import judged
 from app.db import Database
 from app.domain.states import RoundState
-from app.models import Project, Purpose, Round, User
+from app.models import Membership, Project, Purpose, Round, User
 from app.services.judging import queue_progress
 from app.services.project import instructions
 from app.services.queue import queue_order
@@ -44,8 +47,8 @@ def test_many_judgments_cost_no_more(database: Database, asked: Asked, by_asker:
             sample_votes.make_comparison(session, project, round_id=round_.id)
         few = sqlite_costs.steps(session, lambda: asked(session, project, round_, asker))
         for _ in range(150):
-            judged = sample_votes.make_comparison(session, project, overlap=1, round_id=round_.id)
-            sample_votes.vote(session, judged, asker if by_asker else other, preferred="a")
+            done = sample_votes.make_comparison(session, project, overlap=1, round_id=round_.id)
+            sample_votes.vote(session, done, asker if by_asker else other, preferred="a")
         many = sqlite_costs.steps(session, lambda: asked(session, project, round_, asker))
     assert many < 1.5 * few
 
@@ -73,6 +76,22 @@ def test_a_claim_costs_no_more_with_a_long_queue(
     assert found == found[:1] * 3
     assert many < 2 * few  # the end of the window is looked up, and no comparison before it
     assert very_many < 1.1 * many
+
+
+def test_a_claim_on_postgresql_reads_a_few_rows_however_much_was_judged(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "OPEN", 3_000)
+    database = Database(postgres_url)
+    project_id = judged.seed(database, 6_000).project_id
+    read = text("SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables")
+    with database.transaction() as session:
+        newest = select(Membership.user_id).order_by(Membership.id.desc()).limit(1)
+        labeler_id = session.scalars(newest).one()  # has judged 120
+        before = session.scalars(read).one()
+        assert queue_order.find(session, project_id, labeler_id, [Purpose.TRAIN]) is not None
+        assert 0 < session.scalars(read).one() - before < 40
+    database.dispose()
 
 
 def _next(session: Session, project: Project, labeler: User) -> int | None:

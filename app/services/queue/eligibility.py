@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column
+from sqlalchemy import ColumnElement, Select, and_, exists, literal_column, select
 from sqlalchemy.orm import aliased
 
 from app.domain.judgment_kinds import WRITTEN_KINDS
@@ -26,6 +26,7 @@ IS_LEASED: ColumnElement[bool] = Assignment.state == literal_column(
 # Literals: with parameters, the planner could not use statistics about the states.
 _EXPIRED: ColumnElement[str] = literal_column("'expired'")
 _RELEASED: ColumnElement[str] = literal_column("'released'")
+_ONE: ColumnElement[int] = literal_column("1")
 _WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in WRITTEN_KINDS]
 
 
@@ -38,32 +39,48 @@ def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
     )
 
 
-def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:
+def may_judge(
+    labeler_id: int | ColumnElement[int] | Any, *, one_by_one: bool = False
+) -> ColumnElement[bool]:
     """Return the condition that a labeler may lease a comparison: not theirs, not judged yet.
 
     An expired or released lease does not count as judged; a retracted judgment does. Labelers judge
     neither a completion that they wrote nor others to a prompt that they wrote a response to; they
     may still write and edit for that prompt.
+
+    With `one_by_one`, what excludes a comparison is looked up for each by itself, which suits a
+    search that ends with the first one found. PostgreSQL would otherwise join, and read some 10,000
+    comparisons with every claim to find that nobody writes responses.
     """
-    only, taken = Comparison.only_labeler_id, aliased(Assignment, name="t")
-    is_given_back = (taken.state == _RELEASED) & taken.ended_at.is_(None)
-    judged = exists().where(
-        taken.comparison_id == Comparison.id,
-        taken.labeler_id == labeler_id,
-        taken.state != _EXPIRED,
-        ~is_given_back,
-    )
+    only = Comparison.only_labeler_id
+    excluding = [_judged(labeler_id), *_wrote(labeler_id)]
+    if one_by_one:  # an offset keeps the subquery as it is
+        excluding = [rows.offset(literal_column("0")) for rows in excluding]
     return and_(
         only.is_(None) | (only == labeler_id),
-        ~judged.correlate_except(taken),
-        *(~wrote for wrote in _wrote(labeler_id)),
+        *(~rows.exists() for rows in excluding),
     )
 
 
-def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement[bool]]:
+def _judged(labeler_id: int | ColumnElement[int] | Any) -> Select[int]:
+    taken = aliased(Assignment, name="t")
+    is_given_back = (taken.state == _RELEASED) & taken.ended_at.is_(None)
+    return (
+        select(_ONE)
+        .where(
+            taken.comparison_id == Comparison.id,
+            taken.labeler_id == labeler_id,
+            taken.state != _EXPIRED,
+            ~is_given_back,
+        )
+        .correlate_except(taken)
+    )
+
+
+def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[Select[int]]:
     member, written = aliased(ComparisonCompletion, name="m"), aliased(Completion, name="w")
     yield (
-        exists()
+        select(_ONE)
         .where(
             member.comparison_id == Comparison.id,
             member.completion_id == written.id,
@@ -74,7 +91,7 @@ def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement
     shown = aliased(Demonstration, name="d")
     is_judging = Comparison.kind.not_in(_WRITTEN)
     yield (
-        exists()
+        select(_ONE)
         .where(
             is_judging,
             shown.prompt_id == Comparison.prompt_id,
@@ -91,7 +108,7 @@ def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement
         counted_judgments.stands(said),
     )
     yield (
-        exists()
+        select(_ONE)
         .where(
             is_judging,
             other.prompt_id == Comparison.prompt_id,

@@ -121,7 +121,10 @@ def _first_in_window(size: int, top: FromClause) -> ScalarSelect[int]:
     return (
         select(_TABLE.c.id)
         .join_from(window, _TABLE, _TABLE.c.id == window.c.id)
-        .where(_TABLE.c.is_open == true(), eligibility.may_judge(bindparam("for_labeler")))
+        .where(
+            _TABLE.c.is_open == true(),
+            eligibility.may_judge(bindparam("for_labeler"), one_by_one=True),
+        )
         .order_by(window.c.priority, window.c.done_slots, window.c.id)
         .limit(ONE)
         .with_for_update(skip_locked=True, key_share=True, of=_TABLE)
