@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import func, select, text
 
-from app.bench.seed import ANSWER, SLUG
+from app.bench.seed import ANSWER, SLUG, settle
 from app.db import Base, Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.splits import split_of
@@ -93,7 +93,7 @@ def seed(database: Database, judgments: int) -> JudgedProject:
     load.rows(Slot, _SLOT, _slots(comparisons, judged))
     load.rows(Assignment, _ASSIGNMENT, _assignments(project_id, votes, user_ids))
     load.rows(Judgment, _JUDGMENT, _judgments(project_id, votes, user_ids))
-    load.settle()
+    settle(database)
     return JudgedProject(project_id, lead_token, tokens, comparisons, judged * OVERLAP)
 
 
@@ -310,14 +310,6 @@ class _Loader:
             self._copy(model, columns, values)
         else:
             self._insert(model, columns, values)
-
-    def settle(self) -> None:
-        """Collect the planner's statistics."""
-        outside = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        with outside.connect() as connection:
-            connection.execute(text("VACUUM ANALYZE" if self._is_postgres else "ANALYZE"))
-            if self._is_postgres:
-                connection.execute(text("CHECKPOINT"))
 
     def _numbered(self, model: type[Base], rows: Iterable[Row]) -> Iterator[Row]:
         """Number the rows that have no id yet after those that are there."""

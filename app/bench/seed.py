@@ -52,11 +52,26 @@ def seed(database: Database, comparisons: int, labelers: int) -> Seeded:
             session.execute(text("SET LOCAL session_replication_role = replica"))
         _texts(session, project_id, -(-comparisons // len(PAIRS)))
         _comparisons(session, project_id, comparisons)
-    settled = database.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with settled.connect() as connection:
-        connection.execute(text("VACUUM ANALYZE"))
-        connection.execute(text("CHECKPOINT"))
+    settle(database)
     return Seeded(project_id, tokens)
+
+
+def settle(database: Database) -> None:
+    """Collect the planner's statistics, as the server has done by the time that people label.
+
+    PostgreSQL does so by itself only for tables that have rows: statements planned for an empty one
+    would read all that follow.
+    """
+    with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.execute(text("ANALYZE"))
+            return
+        filled = connection.scalars(
+            text("SELECT relname FROM pg_stat_user_tables WHERE pg_relation_size(relid) > 0")
+        ).all()
+        named = ", ".join(f'"{name}"' for name in filled)
+        connection.execute(text(f"VACUUM ANALYZE {named}"))
+        connection.execute(text("CHECKPOINT"))
 
 
 def _people(session: Session, labelers: int) -> tuple[int, tuple[str, ...]]:

@@ -46,12 +46,13 @@ _NEXT_IDS = text(
     "FROM unnest(CAST(:names AS text[]), CAST(:numbers AS integer[])) "
     "WITH ORDINALITY AS given(name, number, place) OFFSET 0) AS ids ORDER BY ids.place"
 )
-# The pages that a table had when it was counted, and those that it has now.
+# The pages that a table had when it was counted, and those that it has now. An empty one is not
+# counted: statements planned for no rows would read all that follow, until the next count.
 _GROWN = text(
     "SELECT table_.relname FROM pg_class AS table_ "
     "JOIN pg_stat_user_tables AS use ON use.relid = table_.oid "
     "WHERE table_.oid = ANY(SELECT CAST(quote_ident(name) AS regclass) "
-    "FROM unnest(CAST(:names AS text[])) AS name) "
+    "FROM unnest(CAST(:names AS text[])) AS name) AND pg_relation_size(table_.oid) > 0 "
     "AND (coalesce(use.last_analyze, use.last_autoanalyze) IS NULL "
     "OR pg_relation_size(table_.oid) "
     "> 1.5 * table_.relpages * CAST(current_setting('block_size') AS integer)) "

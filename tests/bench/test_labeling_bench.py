@@ -5,11 +5,14 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from app.bench import load
 from app.bench.durability import StoredCounts, check
+from app.bench.seed import seed
 from app.cli.main import app
+from app.db import Database
 from app.errors import Invalid
 
 
@@ -24,6 +27,18 @@ def test_a_short_run_gives_every_figure(postgres_server: str, tmp_path: Path) ->
     assert figures["c2.n200.cycles_per_s"] > 1
     for name in ("next_p50_ms", "next_p95_ms", "submit_p50_ms", "submit_p95_ms"):
         assert figures[f"c2.n200.{name}"] > 0
+
+
+@pytest.mark.services
+def test_statistics_are_collected_of_tables_that_have_rows(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    seed(database, 10, 1)
+    counted = text("SELECT relname FROM pg_stat_user_tables WHERE last_analyze IS NOT NULL")
+    with database.engine.connect() as connection:
+        tables = set(connection.scalars(counted))
+    assert {"comparison", "slot", "membership"} <= tables
+    assert not {"assignment", "judgment", "demonstration"} & tables
+    database.dispose()
 
 
 def test_an_acknowledgement_without_its_row_or_its_flush_is_refused() -> None:

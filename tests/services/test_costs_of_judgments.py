@@ -5,7 +5,6 @@ rows. PostgreSQL has them, and may read a table of some thousand rows to save it
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from sqlalchemy import event, select, text

@@ -66,11 +66,9 @@ def submit(session: Session, project: Project, labeler_id: int, submission: Subm
         active_ms=int(active.total_seconds() * 1000),
         guidelines_version=version,
         instruction_version=instruction_version,
+        ends_as=state,
         **columns,
     )
-    assignment.state = state
-    assignment.ended_at = moment
-    session.flush()
     _keep_median(session, project, judgment)
     return submissions.outcome(session, judgment)
 

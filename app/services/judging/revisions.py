@@ -70,11 +70,13 @@ def append(
     moment: datetime,
     guidelines_version: int | None = None,
     instruction_version: int | None = None,
+    ends_as: AssignmentState | None = None,
     **columns: Any,
 ) -> Judgment:
     """Append a revision and make it the current one.
 
-    By default it is under the newest versions of the guidelines and of the instruction.
+    By default it is under the newest versions of the guidelines and of the instruction. With
+    `ends_as`, the assignment ends in that state; one flush writes both.
     """
     newest = None
     if assignment.ended_at is not None:  # otherwise this is the first judgment
@@ -87,6 +89,8 @@ def append(
     if instruction_version is None:
         project = session.get_one(Project, assignment.project_id)
         instruction_version = project.instruction_version
+    if ends_as is not None:
+        assignment.state, assignment.ended_at = ends_as, moment
     judgment = Judgment(
         project_id=assignment.project_id,
         assignment_id=assignment.id,
