@@ -5,6 +5,7 @@ rows. PostgreSQL has them, and may read a table of some thousand rows to save it
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import event, select, text
@@ -77,6 +78,21 @@ def test_a_claim_costs_no_more_with_a_long_queue(
     assert very_many < 1.1 * many
 
 
+# The labeler has judged the 60 oldest open comparisons, and responded to 60 other prompts.
+_JUDGED = """
+INSERT INTO assignment (project_id, comparison_id, slot_id, labeler_id, lease_token, state,
+  shown_order, leased_at, expires_at, skip_reason, skip_comment)
+SELECT project_id, comparison.id, slot.id, :labeler, 'x', 'submitted',
+  '[0, 1]', now(), now(), '', ''
+FROM comparison JOIN slot ON slot.comparison_id = comparison.id AND slot.n = 0
+WHERE is_open ORDER BY comparison.id LIMIT 60
+"""
+_DEMONSTRATED = """
+INSERT INTO demonstration (project_id, prompt_id, text, content_hash, source, author_id, created_at)
+SELECT project_id, id, 'x', 'x', '', :labeler, now() FROM prompt ORDER BY id LIMIT 60
+"""
+
+
 def test_a_claim_on_postgresql_reads_a_few_rows_however_much_was_judged(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,10 +102,22 @@ def test_a_claim_on_postgresql_reads_a_few_rows_however_much_was_judged(
     read = text("SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables")
     with database.transaction() as session:
         newest = select(Membership.user_id).order_by(Membership.id.desc()).limit(1)
-        labeler_id = session.scalars(newest).one()  # has judged 120
-        before = session.scalars(read).one()
-        assert queue_order.find(session, project_id, labeler_id, [Purpose.TRAIN]) is not None
-        assert 0 < session.scalars(read).one() - before < 40
+        labeler_id = session.scalars(newest).one()  # has judged 120, and nobody may judge those
+        find = partial(queue_order.find, session, project_id, labeler_id, [Purpose.TRAIN])
+
+        def rows_read() -> int:
+            before = session.scalars(read).one()
+            assert find() is not None
+            return int(session.scalars(read).one() - before)
+
+        assert 0 < rows_read() < 40
+        first = find()
+        for statement in (_JUDGED, _DEMONSTRATED):
+            session.execute(text(statement), {"labeler": labeler_id})
+        session.execute(text("ANALYZE assignment, demonstration"))
+        # Two for each that is passed over: itself, and that it was judged.
+        assert 2 * 60 <= rows_read() < 2 * 60 + 100
+        assert find() != first
     database.dispose()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, false, literal_column, or_, select
 from sqlalchemy.orm import aliased
 
 from app.domain.judgment_kinds import WRITTEN_KINDS
@@ -53,13 +53,15 @@ def may_judge(
     comparisons with every claim to find that nobody writes responses.
     """
     only = Comparison.only_labeler_id
-    excluding = [_judged(labeler_id), *_wrote(labeler_id)]
-    if one_by_one:  # an offset keeps the subquery as it is
-        excluding = [rows.offset(literal_column("0")) for rows in excluding]
-    return and_(
-        only.is_(None) | (only == labeler_id),
-        *(~rows.exists() for rows in excluding),
-    )
+    is_for_them = only.is_(None) | (only == labeler_id)
+    judged, wrote = _judged(labeler_id), list(_wrote(labeler_id))
+    if not one_by_one:
+        return and_(is_for_them, ~judged.exists(), *(~rows.exists() for rows in wrote))
+    # An offset keeps a subquery as it is, and a CASE the order: of those that a labeler has judged,
+    # of which there are many in a window, nothing else is asked.
+    judged = judged.offset(literal_column("0"))
+    is_theirs = or_(*(rows.offset(literal_column("0")).exists() for rows in wrote))
+    return and_(is_for_them, case((judged.exists(), false()), else_=~is_theirs))
 
 
 def _judged(labeler_id: int | ColumnElement[int] | Any) -> Select[int]:
