@@ -120,7 +120,7 @@ def _listen(context: BrowserContext, page: Page, lab: Lab) -> None:
         if "Content Security" in said.text or "TrustedHTML" in said.text:
             lab.faults.append(said.text)
 
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)  # pages are long here, and machines may be busy
     page.on("dialog", on_dialog)
     page.on("console", on_console)
     page.on("pageerror", lambda error: lab.faults.append(f"page error: {error}"))

@@ -80,9 +80,8 @@ def test_rows_that_run_side_by_side_migrate_one_after_the_other(
     with ThreadPoolExecutor(2) as threads:
         for used in [threads.submit(use, some[number % servers]) for number in range(2)]:
             used.result()
-    assert made.count("migrating") == servers
-    begun = [at for at, what in enumerate(made) if what == "migrating"]
-    assert all(made[at + 1] == "migrated" for at in begun)
+    # What is copied from the template may come in between.
+    assert [what for what in made if "migrat" in what] == ["migrating", "migrated"] * servers
 
 
 @pytest.mark.parametrize(
