@@ -125,6 +125,7 @@ export class Work {
       if (!result) return;
       this.drafts.arrived(batch);
       this.#settle(batch, result);
+      if (result.results.some((one) => one.refused)) await this.refresh(); // something has happened elsewhere
       this.isShort = result.assignments.length < wanted;
       this.changed();
     } while (this.waiting || (this.#wanted() && !this.isShort));

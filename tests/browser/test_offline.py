@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import select, update
 
 from app.models import Membership, Project
@@ -138,13 +138,18 @@ def test_the_rules_come_first_and_again_when_they_change_in_an_open_page(desk: D
     desk.ready()
 
 
-def test_what_another_tab_has_judged_is_refused_and_not_called_saved(desk: Desk) -> None:
-    desk.furnish("pick")
+def _two_tabs(desk: Desk, *, comparisons: int) -> tuple[Page, Page]:
+    """Open the same comparison twice."""
+    desk.furnish("pick", comparisons=comparisons)
     desk.open("pick")
     first = desk.page
-    second = first.context.new_page()
-    desk.page = second
+    desk.page = first.context.new_page()
     desk.open("pick")
+    return first, desk.page
+
+
+def test_what_another_tab_has_judged_is_refused_and_not_called_saved(desk: Desk) -> None:
+    first, second = _two_tabs(desk, comparisons=3)
     judged = [(first, "1"), (second, "2"), (second, "1"), (first, "2")]  # two by each, in turn
     for (page, key), is_saved in zip(judged, [True, False, True, False], strict=True):
         page.keyboard.press(key)
@@ -162,3 +167,13 @@ def test_what_another_tab_has_judged_is_refused_and_not_called_saved(desk: Desk)
         page.wait_for_timeout(50)
         expect(refusal).to_contain_text("Not saved: you have judged this comparison")
     desk.saved("pick", 2)
+
+
+def test_a_refusal_brings_the_counts_up_to_date(desk: Desk) -> None:
+    first, second = _two_tabs(desk, comparisons=12)  # enough, so that counts do not come anyway
+    for page in (first, second):
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        expect(first.locator("#status")).to_have_text(SAVED, timeout=20_000)
+    expect(second.locator("#trouble")).to_contain_text("Not saved: you have judged this comparison")
+    expect(second.locator("#today")).to_have_text("1")
