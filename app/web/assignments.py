@@ -143,6 +143,10 @@ class ResultOut(BaseModel):
     judgment_id: int | None = None
     is_surplus: bool = False
     refused: str | None = None
+    is_correctable: bool = Field(
+        False,
+        description="Refused, but the comparison is still yours: claim it again, and correct it.",
+    )
     feedback: FeedbackOut | None = Field(None, description="In practice only.")
 
 

@@ -9,6 +9,8 @@ const FETCHED_AT_ONCE = 5;
 const SENT_AT_ONCE = 3;
 const HELD_NAMED = 60;
 const LONGEST_WAIT_MS = 15_000;
+const PLACE = /^(submissions|skips)\.\d+\./; // before what the server says of a part of one
+const AGAIN = "the comparison comes again, with what you entered";
 
 export class Work {
   /**
@@ -27,6 +29,7 @@ export class Work {
     this.refusals = []; // reasons, of what the server did not take since the last judgment
     this.sending = null;
     this.waitMs = 500;
+    this.isOneByOne = false; // until the one that the server does not take is found
     this.judgedHere = 0;
     this.isShort = false; // the queue had less than was asked for
     this.feedback = null; // of practice: the comparison stays until the labeler goes on
@@ -118,7 +121,7 @@ export class Work {
 
   async #exchange() {
     do {
-      const batch = this.drafts.outbox.slice(0, SENT_AT_ONCE);
+      const batch = this.drafts.outbox.slice(0, this.isOneByOne ? 1 : SENT_AT_ONCE);
       const wanted = this.#wanted();
       if (!batch.length && !wanted) return;
       const result = await this.#send(batch, wanted);
@@ -172,11 +175,11 @@ export class Work {
   #settle(batch, answered) {
     const order = [...batch.filter((item) => item.answer), ...batch.filter((item) => !item.answer)];
     answered.results.forEach((result, at) => {
-      this.drafts.drop(order[at].assignment_id);
+      if (!result.is_correctable) this.drafts.drop(order[at].assignment_id);
       const isShown = this.current?.is_practice && this.current.id === result.assignment_id;
       if (isShown && result.refused) this.current = this.ahead.shift() ?? null;
       else if (isShown) this.feedback = result.feedback;
-      if (result.refused) this.refusals.push(result.refused);
+      if (result.refused) this.refusals.push(result.is_correctable ? `${result.refused}; ${AGAIN}` : result.refused);
       else if (order[at].answer) this.judgedHere += 1;
     });
     if (this.refusals.length) this.savedAt = null; // "Saved" beside a refusal would contradict it
@@ -191,7 +194,20 @@ export class Work {
     }
   }
 
+  /** Set aside what the server will never take, so that it holds up nothing else; its draft stays. */
+  #setAside(error, batch) {
+    if (batch.length === 1) {
+      this.drafts.arrived(batch);
+      this.refusals.push(`${error.message.replace(PLACE, "")}; ${AGAIN}`);
+      this.savedAt = null;
+    }
+    this.isOneByOne = batch.length > 1;
+    this.changed();
+    setTimeout(() => this.exchange());
+  }
+
   #onFailure(error, batch) {
+    if (batch.length && (error.status === 413 || (error.status === 422 && PLACE.test(error.message)))) return this.#setAside(error, batch);
     if (error.status === 401 || error.status === 403) {
       this.failure = { kind: "signedOut", text: "You are signed out. What you judged is kept here and is sent once you have signed in and reloaded this page." };
     } else if (error.status >= 400 && error.status < 500 && batch.length) {

@@ -20,6 +20,11 @@ _RECORDS = """new MutationObserver(() => {
   if (id) (window.__drawn ??= new Set()).add(id);
 }).observe(document, { childList: true, subtree: true })"""
 """Notes in the page which assignments were drawn."""
+_HALF_A_PAIR = r"""(area) => {
+  area.value = "x\ud83d y";
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+"""Enters a text that no UTF-8 can hold, as it may come out of a clipboard."""
 
 
 @pytest.fixture
@@ -177,3 +182,65 @@ def test_a_refusal_brings_the_counts_up_to_date(desk: Desk) -> None:
         expect(first.locator("#status")).to_have_text(SAVED, timeout=20_000)
     expect(second.locator("#trouble")).to_contain_text("Not saved: you have judged this comparison")
     expect(second.locator("#today")).to_have_text("1")
+
+
+def test_what_the_server_never_takes_holds_up_nothing_else(desk: Desk) -> None:
+    desk.furnish("pick", comparisons=8)
+    desk.open("pick")
+    page = desk.page
+    page.route("**/exchange", lambda route: route.abort())  # so that three are sent at once
+    first = desk.prompt()
+    for number in range(3):
+        before = desk.prompt()
+        page.keyboard.press("1")
+        if number == 0:
+            page.keyboard.press("c")
+            page.locator("#comment").evaluate(_HALF_A_PAIR)
+            page.keyboard.press("Escape")
+        page.keyboard.press("Enter")
+        desk.next(before)
+    page.unroute("**/exchange")
+    desk.saved("pick", 2)
+    refusal = page.locator("#trouble")
+    expect(refusal).to_contain_text("Not saved: comment has half of a surrogate pair (U+D83D)")
+    expect(page.locator("#status")).not_to_have_text(SAVED)
+    for _ in range(8):  # it comes again, after what is ahead
+        if desk.prompt() == first:
+            break
+        before = desk.prompt()
+        page.keyboard.press("2")
+        page.keyboard.press("Enter")
+        desk.next(before)
+    assert desk.prompt() == first
+    expect(page.locator("#choose-1")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("c")
+    page.locator("#comment").fill("Whole")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text(SAVED, timeout=20_000)
+    assert "Whole" in {each.comment for each in desk.current("pick")}
+
+
+def test_a_judgment_that_breaks_a_new_rule_is_not_lost(desk: Desk) -> None:
+    desk.furnish("pick", comparisons=4)
+    desk.open("pick")
+    page = desk.page
+    with desk.database.transaction() as session:
+        session.execute(
+            update(Project).where(Project.slug == desk.slug("pick")).values(allow_tie=False)
+        )
+    first = desk.prompt()
+    page.keyboard.press("0")
+    page.keyboard.press("c")
+    page.locator("#comment").fill("Nearly the same")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.locator("#trouble")).to_contain_text("comes again, with what you entered")
+    page.reload()
+    desk.ready()
+    assert desk.prompt() == first
+    expect(page.locator("#comment")).to_have_value("Nearly the same")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text(SAVED, timeout=20_000)
+    assert [each.comment for each in desk.current("pick")] == ["Nearly the same"]

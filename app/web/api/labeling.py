@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from app.db import now
 from app.domain.assignment import AHEAD, ahead, public_number
-from app.errors import AttuneError
+from app.errors import AttuneError, Invalid, LeaseLost
 from app.models import Assignment
 from app.services.judging import (
     corrections,
@@ -197,7 +197,7 @@ def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -
     try:
         outcome = judging_flow.submit(access.session, access.project, access.user.id, submission)
     except AttuneError as error:
-        return ResultOut(assignment_id=assignment_id, refused=str(error))
+        return _refused(assignment_id, error)
     return ResultOut(
         assignment_id=assignment_id,
         judgment_id=outcome.judgment_id,
@@ -213,8 +213,16 @@ def _skipped(access: ProjectAccess, assignment_id: int, given: SkipIn) -> Result
     try:
         _skip(access, assignment_id, given)
     except AttuneError as error:
-        return ResultOut(assignment_id=assignment_id, refused=str(error))
+        return _refused(assignment_id, error)
     return ResultOut(assignment_id=assignment_id)
+
+
+def _refused(assignment_id: int, error: AttuneError) -> ResultOut:
+    return ResultOut(
+        assignment_id=assignment_id,
+        refused=str(error),
+        is_correctable=isinstance(error, Invalid | LeaseLost),
+    )
 
 
 def _json(result: BaseModel) -> Response:
