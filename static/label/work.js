@@ -127,6 +127,7 @@ export class Work {
       const result = await this.#send(batch, wanted);
       if (!result) return;
       this.drafts.arrived(batch);
+      this.isOneByOne &&= this.waiting > 0;
       this.#settle(batch, result);
       if (result.results.some((one) => one.refused)) await this.refresh(); // something has happened elsewhere
       this.isShort = result.assignments.length < wanted;
