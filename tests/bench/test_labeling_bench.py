@@ -1,6 +1,7 @@
 """A small labeling bench: a real server, real figures, and errors that name what is wrong."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def test_a_short_run_gives_every_figure(postgres_server: str, tmp_path: Path) ->
     file = tmp_path / "figures.json"
     arguments = ["bench", "labeling", "--json", str(file), "--sizes", "200", "--labelers", "2"]
     more = ["--seconds", "1", "--warm", "0.5", "--database-url", f"{postgres_server}/postgres"]
-    answer = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
-    assert answer.exit_code == 0
+    with ThreadPoolExecutor(1) as thread:  # a browser's event loop may run in this one
+        run = thread.submit(CliRunner().invoke, app, [*arguments, *more], catch_exceptions=False)
+    assert run.result().exit_code == 0
     figures = json.loads(file.read_text())
     assert figures["c2.n200.cycles_per_s"] > 1
     for name in ("next_p50_ms", "next_p95_ms", "submit_p50_ms", "submit_p95_ms"):
