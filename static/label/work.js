@@ -10,7 +10,7 @@ const SENT_AT_ONCE = 3;
 const HELD_NAMED = 60;
 const LONGEST_WAIT_MS = 15_000;
 const PLACE = /^(submissions|skips)\.\d+\./; // before what the server says of a part of one
-const AGAIN = "the comparison comes again, with what you entered";
+const KEPT = "what you entered is kept until the comparison comes again";
 
 export class Work {
   /**
@@ -180,7 +180,7 @@ export class Work {
       const isShown = this.current?.is_practice && this.current.id === result.assignment_id;
       if (isShown && result.refused) this.current = this.ahead.shift() ?? null;
       else if (isShown) this.feedback = result.feedback;
-      if (result.refused) this.refusals.push(result.is_correctable ? `${result.refused}; ${AGAIN}` : result.refused);
+      if (result.refused) this.refusals.push(result.is_correctable ? `${result.refused}; ${KEPT}` : result.refused);
       else if (order[at].answer) this.judgedHere += 1;
     });
     if (this.refusals.length) this.savedAt = null; // "Saved" beside a refusal would contradict it
@@ -197,9 +197,10 @@ export class Work {
 
   /** Set aside what the server will never take, so that it holds up nothing else; its draft stays. */
   #setAside(error, batch) {
+    this.failure = null; // the server responds
     if (batch.length === 1) {
       this.drafts.arrived(batch);
-      this.refusals.push(`${error.message.replace(PLACE, "")}; ${AGAIN}`);
+      this.refusals.push(`${error.message.replace(PLACE, "")}; ${KEPT}`);
       this.savedAt = null;
     }
     this.isOneByOne = batch.length > 1;
@@ -208,7 +209,8 @@ export class Work {
   }
 
   #onFailure(error, batch) {
-    if (batch.length && (error.status === 413 || (error.status === 422 && PLACE.test(error.message)))) return this.#setAside(error, batch);
+    const isForGood = error.status === 413 || (error.status === 422 && PLACE.test(error.message));
+    if (batch.length && isForGood) return this.#setAside(error, batch);
     if (error.status === 401 || error.status === 403) {
       this.failure = { kind: "signedOut", text: "You are signed out. What you judged is kept here and is sent once you have signed in and reloaded this page." };
     } else if (error.status >= 400 && error.status < 500 && batch.length) {

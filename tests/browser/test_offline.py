@@ -235,7 +235,7 @@ def test_a_judgment_that_breaks_a_new_rule_is_not_lost(desk: Desk) -> None:
     page.locator("#comment").fill("Nearly the same")
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
-    expect(page.locator("#trouble")).to_contain_text("comes again, with what you entered")
+    expect(page.locator("#trouble")).to_contain_text("what you entered is kept")
     page.reload()
     desk.ready()
     assert desk.prompt() == first
